@@ -1,0 +1,80 @@
+"""What can go wrong, as one tree; every message says what happened, where, and what to do.
+
+AdaFaceError
+├── ConfigError           a setting or option is out of range, unknown, or contradicts another
+├── ShapeError            a tensor of the wrong shape
+├── ImageError            a picture that cannot be read
+├── FaceError
+│   ├── NoFaceError       no face in a picture
+│   ├── SeveralFacesError more than one face where one was asked for; carries the boxes
+│   └── FaceTooSmallError a face below the smallest useful size
+├── PromptError           a prompt that names an unknown subject, or is too long
+├── FormatError           a file or folder that is not what it should be
+│   └── StackError        a stack whose manifest, parts or hashes do not fit
+├── MissingFileError      a file or folder that is not there
+├── WriteError            a result that could not be written; nothing half-written stays
+└── MissingExtra          an optional package; names the command that installs it
+"""
+
+from collections.abc import Sequence
+
+
+class AdaFaceError(Exception):
+    """Base of all errors that a user can cause and mend."""
+
+
+class ConfigError(AdaFaceError):
+    """A setting or option is out of range, unknown, or contradicts another."""
+
+
+class ShapeError(AdaFaceError):
+    """A tensor of the wrong shape."""
+
+
+class ImageError(AdaFaceError):
+    """A picture that cannot be read."""
+
+
+class FaceError(AdaFaceError):
+    """A picture was read, but not the face in it."""
+
+
+class NoFaceError(FaceError):
+    """No face in a picture."""
+
+
+class SeveralFacesError(FaceError):
+    """More than one face where exactly one was asked for."""
+
+    def __init__(self, message: str, boxes: Sequence[tuple[float, float, float, float]] = ()) -> None:
+        """boxes: x0, y0, x1, y1 in pixels of the upright picture, largest face first."""
+        super().__init__(message)
+        self.boxes = tuple(boxes)
+
+
+class FaceTooSmallError(FaceError):
+    """A face below the smallest useful size."""
+
+
+class PromptError(AdaFaceError):
+    """A prompt that names an unknown subject, or has no room for its words."""
+
+
+class FormatError(AdaFaceError):
+    """A file or folder that is not what it should be."""
+
+
+class StackError(FormatError):
+    """A stack whose manifest, parts or hashes do not fit together."""
+
+
+class MissingFileError(AdaFaceError):
+    """A file or folder that is not there."""
+
+
+class WriteError(AdaFaceError):
+    """A result could not be written; nothing half-written stays."""
+
+
+class MissingExtra(AdaFaceError):
+    """An optional package is not installed; the message names the command that installs it."""
