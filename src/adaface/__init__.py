@@ -1,0 +1,106 @@
+"""AdaFace: pictures of a person from one photo of the face, with stock diffusers pipelines.
+
+A name is imported from its room when it is first used (PEP 562), so that `import adaface` loads neither torch
+nor diffusers. Shape letters everywhere: B batch, T text positions, K subject rows, D width, H heads,
+M keys per token, F faces.
+"""
+
+from importlib import import_module, metadata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from adaface.encoder.id_prompter import Arc2FacePrompter
+    from adaface.encoder.inverse import AdaFaceEncoder
+    from adaface.errors import (
+        AdaFaceError,
+        ConfigError,
+        FaceError,
+        FaceTooSmallError,
+        FormatError,
+        ImageError,
+        MissingExtra,
+        MissingFileError,
+        NoFaceError,
+        PromptError,
+        SeveralFacesError,
+        ShapeError,
+        StackError,
+        WriteError,
+    )
+    from adaface.face.analyzer import FaceAnalyzer
+    from adaface.face.images import load_image
+    from adaface.identity.files import Identity
+    from adaface.pipelines.personalizer import Personalizer
+    from adaface.pipelines.stack import Stack
+    from adaface.prompt.embedding import embed_prompt
+    from adaface.text.clip import TextEncoder
+
+    __version__: str
+
+_ROOMS = {
+    "AdaFaceEncoder": "encoder.inverse",
+    "AdaFaceError": "errors",
+    "Arc2FacePrompter": "encoder.id_prompter",
+    "ConfigError": "errors",
+    "FaceAnalyzer": "face.analyzer",
+    "FaceError": "errors",
+    "FaceTooSmallError": "errors",
+    "FormatError": "errors",
+    "Identity": "identity.files",
+    "ImageError": "errors",
+    "MissingExtra": "errors",
+    "MissingFileError": "errors",
+    "NoFaceError": "errors",
+    "Personalizer": "pipelines.personalizer",
+    "PromptError": "errors",
+    "SeveralFacesError": "errors",
+    "ShapeError": "errors",
+    "Stack": "pipelines.stack",
+    "StackError": "errors",
+    "TextEncoder": "text.clip",
+    "WriteError": "errors",
+    "embed_prompt": "prompt.embedding",
+    "load_image": "face.images",
+}
+
+__all__ = [
+    "AdaFaceEncoder",
+    "AdaFaceError",
+    "Arc2FacePrompter",
+    "ConfigError",
+    "FaceAnalyzer",
+    "FaceError",
+    "FaceTooSmallError",
+    "FormatError",
+    "Identity",
+    "ImageError",
+    "MissingExtra",
+    "MissingFileError",
+    "NoFaceError",
+    "Personalizer",
+    "PromptError",
+    "SeveralFacesError",
+    "ShapeError",
+    "Stack",
+    "StackError",
+    "TextEncoder",
+    "WriteError",
+    "__version__",
+    "embed_prompt",
+    "load_image",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        value: Any = metadata.version("adaface")
+    elif name in _ROOMS:
+        value = getattr(import_module(f"adaface.{_ROOMS[name]}"), name)
+    else:
+        raise AttributeError(f"module 'adaface' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

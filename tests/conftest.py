@@ -1,0 +1,35 @@
+"""What every room's tests share: no network, one torch thread, and the folder of shared material if it is there."""
+
+import os
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+
+REPO = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_torch_thread():
+    """Two cores are shared by many: one thread is also what makes sums repeatable."""
+    import torch
+
+    torch.set_num_threads(int(os.environ.get("ADAFACE_TEST_THREADS", "1")))
+
+
+@pytest.fixture(scope="session")
+def repo() -> Path:
+    """The checkout that these tests belong to."""
+    return REPO
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder of shared material: $ADAFACE_SHARED, else `shared` beside the repository; skips without it."""
+    folder = Path(os.environ.get("ADAFACE_SHARED", REPO.parent / "shared"))
+    if not folder.is_dir():
+        pytest.skip(f"{folder}: no shared material here; set ADAFACE_SHARED to run this test")
+    return folder
