@@ -1,4 +1,4 @@
-"""What every room's tests share: no network, one torch thread, and the folder of shared material if it is there."""
+"""What the tests of all rooms share: no network, one torch thread, and the shared material if it is there."""
 
 import os
 from pathlib import Path

@@ -5,7 +5,7 @@ nor diffusers. Shape letters everywhere: B batch, T text positions, K subject ro
 M keys per token, F faces.
 """
 
-from importlib import import_module, metadata
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -93,6 +93,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
+        from importlib import metadata
+
         value: Any = metadata.version("adaface")
     elif name in _ROOMS:
         value = getattr(import_module(f"adaface.{_ROOMS[name]}"), name)
