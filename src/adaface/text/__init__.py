@@ -1,0 +1,1 @@
+"""WORDS -> FEATURES: CLIP text encoders run from input embeddings."""
