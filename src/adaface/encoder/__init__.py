@@ -1,0 +1,1 @@
+"""FACE -> SUBJECT EMBEDDINGS: the ID prompter and the inverse encoder."""
