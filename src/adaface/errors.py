@@ -7,7 +7,8 @@ AdaFaceError
 ├── FaceError
 │   ├── NoFaceError       no face in a picture
 │   ├── SeveralFacesError more than one face where one was asked for; carries the boxes
-│   └── FaceTooSmallError a face below the smallest useful size
+│   ├── FaceTooSmallError a face below the smallest useful size
+│   └── DifferentPeopleError  photos that should show one person show several; carries the groups
 ├── PromptError           a prompt that names an unknown subject, or is too long
 ├── FormatError           a file or folder that is not what it should be
 │   └── StackError        a stack whose manifest, parts or hashes do not fit
@@ -54,6 +55,15 @@ class SeveralFacesError(FaceError):
 
 class FaceTooSmallError(FaceError):
     """A face below the smallest useful size."""
+
+
+class DifferentPeopleError(FaceError):
+    """Photos that should show one person show several, and nothing says who is meant."""
+
+    def __init__(self, message: str, groups: Sequence[Sequence[str]] = ()) -> None:
+        """groups: names of the photos that agree with each other, the largest group first."""
+        super().__init__(message)
+        self.groups = tuple(tuple(group) for group in groups)
 
 
 class PromptError(AdaFaceError):
