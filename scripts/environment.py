@@ -1,8 +1,10 @@
-"""Make the folder .venv what constraints.txt says, quickly when it already is; only Python's own library is used.
+"""Make the folder .venv what constraints.txt says; quick when it already is. Needs Python's own library only.
 
-`python scripts/environment.py [--folder .venv] [--constraints constraints.txt] [--extras demo,dev]`. A stamp in the
-folder records what was asked for and what was installed. If both still hold nothing is done (0.2 s); a folder that
-was moved, half-installed, or whose packages changed is repaired, and one whose Python is gone is made anew.
+`python scripts/environment.py [--folder .venv] [--constraints constraints.txt] [--extras demo,dev]`
+
+A stamp in the folder records what was asked for and what was installed. If both still hold, nothing is done
+(0.5 s). A folder that is half-installed, or from which packages went, is repaired; one whose Python is gone
+is made anew.
 """
 
 import argparse
@@ -17,10 +19,7 @@ from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[1]
 NEWEST, OLDEST = (3, 12), (3, 11)
-INSTALLED = (
-    "import importlib.metadata as m, json; "
-    "print(json.dumps(sorted(f'{d.name}=={d.version}' for d in m.distributions())))"
-)
+LISTING = "import json, os, sysconfig; print(json.dumps(sorted(os.listdir(sysconfig.get_path('purelib')))))"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,11 +68,9 @@ def python_of(folder: Path) -> Path:
 
 
 def installed(folder: Path) -> list[str] | None:
-    """Sorted name==version of everything in the environment; None if its Python does not run."""
+    """What lies in the environment's site-packages, versions included; None if its Python does not run."""
     try:
-        found = subprocess.run(
-            [python_of(folder), "-c", INSTALLED], capture_output=True, text=True, check=True
-        )
+        found = subprocess.run([python_of(folder), "-c", LISTING], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
     return list(json.loads(found.stdout))
@@ -103,7 +100,7 @@ def make(folder: Path) -> None:
 
 
 def install(folder: Path, constraints: Path, extras: str) -> None:
-    """torch first, by its pin, so that nothing else can bring a build of its own; then the rest; then ourselves."""
+    """torch first, by its pin, so that nothing else brings a build of its own; then the rest; then this."""
     pip = [
         python_of(folder),
         "-m",
