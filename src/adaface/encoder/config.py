@@ -25,7 +25,7 @@ class AdaFaceEncoderConfig:
     multipliers: tuple[int, ...] = ()  # keys and values a token, per layer; empty: one each
     mixed_layers: int = len(HIDDEN_LAYER_WEIGHTS)  # hidden states in the learned mix
     id_scale: float = 1.0  # used where the caller gives none
-    tokens: Mapping[str, int] = field(default_factory=dict)  # template words and their ids in the base vocabulary
+    tokens: Mapping[str, int] = field(default_factory=dict)  # template words -> ids in the base vocabulary
     base_text_encoder: str = "unknown"  # fingerprint of the text encoder that the subject embeddings are for
     recognizer: str = "unknown"  # network whose ID embeddings the encoder was trained on
     licence: str = "unknown"
@@ -38,10 +38,16 @@ class AdaFaceEncoderConfig:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)}: give 1 or more")
         if self.width % self.heads:
-            raise ConfigError(f"width={self.width}, heads={self.heads}: the width has to be a multiple of the heads")
+            raise ConfigError(
+                f"width={self.width}, heads={self.heads}: the width has to be a multiple of the heads"
+            )
         if self.hidden_act not in ACTIVATIONS:
             raise ConfigError(f"hidden_act={self.hidden_act!r}: known are {', '.join(sorted(ACTIVATIONS))}")
         if self.mixed_layers > self.layers:
-            raise ConfigError(f"mixed_layers={self.mixed_layers}: the encoder has {self.layers} layers; give at most that")
+            raise ConfigError(
+                f"mixed_layers={self.mixed_layers}: the encoder has {self.layers} layers; give at most that"
+            )
         if len(self.multipliers) != self.layers or min(self.multipliers) < 1:
-            raise ConfigError(f"multipliers={list(self.multipliers)}: give one number >= 1 for each of {self.layers} layers")
+            raise ConfigError(
+                f"multipliers={list(self.multipliers)}: give one number >= 1 for each of {self.layers} layers"
+            )

@@ -13,7 +13,8 @@ from adaface.text.clip import text_parts
 def fingerprint(tensors: Mapping[str, Tensor]) -> str:
     """sha256 over names, shapes and float32 values of weights, as "sha256:..."; the order does not matter.
 
-    Half-precision weights have the same fingerprint when they are loaded as float32; rounding float32 ones changes it.
+    Half-precision weights have the same fingerprint when they are loaded as float32; rounding float32 ones
+    changes it.
     """
     digest = hashlib.sha256()
     for name in sorted(tensors):

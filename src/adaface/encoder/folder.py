@@ -34,7 +34,8 @@ def write_encoder(folder: str | Path, config: AdaFaceEncoderConfig, tensors: Map
 def read_encoder(folder: str | Path) -> tuple[AdaFaceEncoderConfig, dict[str, Tensor]]:
     """Config and tensors of an encoder's folder.
 
-    Raises MissingFileError: a file is not there. FormatError: it is not an encoder, of an unknown format, or damaged.
+    Raises MissingFileError: a file is not there. FormatError: it is not an encoder, of an unknown format, or
+    damaged.
     """
     folder = Path(folder)
     return _read_config(folder / CONFIG), read_tensors(folder / WEIGHTS)
@@ -48,9 +49,13 @@ def _read_config(path: Path) -> AdaFaceEncoderConfig:
     except ValueError as error:
         raise FormatError(f"{path}: not JSON ({error}). Copy or download it again") from error
     if not isinstance(values, dict) or values.pop("kind", None) != KIND:
-        raise FormatError(f"{path}: not the config of an AdaFace encoder (no kind {KIND!r}). Give an encoder's folder")
+        raise FormatError(
+            f"{path}: not the config of an AdaFace encoder (no kind {KIND!r}). Give an encoder's folder"
+        )
     if (number := values.pop("format", None)) != FORMAT:
-        raise FormatError(f"{path}: format {number!r}, this version reads {FORMAT}. Update adaface, or convert again")
+        raise FormatError(
+            f"{path}: format {number!r}, this version reads {FORMAT}. Update adaface, or convert again"
+        )
     return _make_config(path, values)
 
 
@@ -58,7 +63,9 @@ def _make_config(path: Path, values: dict[str, Any]) -> AdaFaceEncoderConfig:
     known = [f.name for f in dataclasses.fields(AdaFaceEncoderConfig)]
     for name in values.keys() - set(known):
         near = difflib.get_close_matches(name, known, 3, 0.4) or known
-        raise FormatError(f"{path}: unknown entry {name!r}; known near it: {', '.join(near)}. Correct or remove it")
+        raise FormatError(
+            f"{path}: unknown entry {name!r}; known near it: {', '.join(near)}. Correct or remove it"
+        )
     try:
         return AdaFaceEncoderConfig(**values)
     except (ConfigError, TypeError) as error:

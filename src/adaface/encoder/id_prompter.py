@@ -1,7 +1,8 @@
-"""Arc2Face's prompter: ID embedding (B, D_id) -> ID prompt embeddings (B, K, D). T: text positions; all sizes from configs.
+"""Arc2Face's prompter: ID embedding (B, D_id) -> ID prompt embeddings (B, K, D); T text positions.
 
-The ID embedding, padded with zeros, stands in the place of the word "id" in "photo of a id person"; a CLIP text model
-that was trained for it turns that prompt into the teacher's context. Source: Arc2Face; docs/method.md.
+The ID embedding, padded with zeros, stands in the place of the word "id" in "photo of a id person"; a CLIP
+text model that was trained for it turns that prompt into the teacher's context. Source: Arc2Face;
+docs/method.md.
 """
 
 from pathlib import Path
@@ -49,14 +50,20 @@ class Arc2FacePrompter(nn.Module):
     def from_pretrained(
         cls, folder: str | Path, num_id_vectors: int = NUM_ID_VECTORS, dtype: torch.dtype = torch.float32
     ) -> Self:
-        """Read a folder with `text_encoder/` or `encoder/` beside `tokenizer/`, or with the files of both in itself.
+        """Read a folder with `text_encoder/` or `encoder/` beside `tokenizer/`, or with the files of both in
+        itself.
 
-        Raises MissingFileError or FormatError: parts are missing or do not fit; ConfigError: as the constructor.
+        Raises MissingFileError or FormatError: parts are missing or do not fit; ConfigError: as the
+        constructor.
         """
         folder = Path(folder)
-        encoder = next((folder / n for n in ENCODER_FOLDERS if (folder / n / "config.json").is_file()), folder)
+        encoder = next(
+            (folder / n for n in ENCODER_FOLDERS if (folder / n / "config.json").is_file()), folder
+        )
         if not (encoder / "config.json").is_file():
-            raise MissingFileError(f"{folder}: no text_encoder/config.json, encoder/config.json or config.json there")
+            raise MissingFileError(
+                f"{folder}: no text_encoder/config.json, encoder/config.json or config.json there"
+            )
         tokenizer = folder / "tokenizer" if (folder / "tokenizer").is_dir() else folder
         return cls(load_text_encoder(encoder, dtype), load_tokenizer(tokenizer), num_id_vectors)
 
@@ -73,7 +80,8 @@ class Arc2FacePrompter(nn.Module):
         return self._encode(id_embedding, slice(ID_OFFSET, ID_OFFSET + self.num_id_vectors))
 
     def context(self, id_embedding: Tensor, length: int | None = None) -> Tensor:
-        """The ID teacher's context: the first `length` positions, all by default; (B, D_id) -> (B, length, D).
+        """The ID teacher's context: the first `length` positions, all by default; (B, D_id) -> (B, length,
+        D).
 
         Raises ShapeError: D_id is larger than D, or `length` than the text length.
         """
@@ -81,9 +89,13 @@ class Arc2FacePrompter(nn.Module):
 
     def _encode(self, id_embedding: Tensor, read: slice) -> Tensor:
         if id_embedding.ndim != 2 or id_embedding.shape[1] > self.width:
-            raise ShapeError(f"ID embedding {tuple(id_embedding.shape)}: this prompter takes (B, up to {self.width})")
+            raise ShapeError(
+                f"ID embedding {tuple(id_embedding.shape)}: this prompter takes (B, up to {self.width})"
+            )
         if not 0 < read.stop <= self._text.max_length:
-            raise ShapeError(f"{read.stop} positions of a text length of {self._text.max_length}: give 1 up to that")
+            raise ShapeError(
+                f"{read.stop} positions of a text length of {self._text.max_length}: give 1 up to that"
+            )
         rows = self._text.embed_tokens(self.input_ids[:, : max(read.stop, self._place + 1)])  # (1, T, D)
         face = F.normalize(id_embedding.float(), dim=-1).to(rows)
         face = F.pad(face, (0, self.width - face.shape[1]))[:, None]  # (B, D_id) -> (B, 1, D)

@@ -1,7 +1,8 @@
-"""Inverse encoder: ID prompt embeddings -> subject embeddings in prompt space. Shapes: B batch, K ID vectors, D width.
+"""Inverse encoder: ID prompt embeddings -> subject embeddings. Shapes: B batch, K ID vectors, D width.
 
-A CLIP text model reads "photo of a , , ," with the commas replaced by the ID prompt embeddings; what comes out at
-these places are rows for the INPUT of the stock text encoder. Source: AdaFace, inverse encoder; docs/method.md.
+A CLIP text model reads "photo of a , , ," with the commas replaced by the ID prompt embeddings; what comes
+out at these places are rows for the INPUT of the stock text encoder. Source: AdaFace, inverse encoder;
+docs/method.md.
 """
 
 import dataclasses
@@ -17,24 +18,31 @@ from adaface.encoder.config import AdaFaceEncoderConfig
 from adaface.encoder.fingerprint import fingerprint, text_encoder_fingerprint
 from adaface.encoder.folder import WEIGHTS, read_encoder, write_encoder
 from adaface.errors import ConfigError, ShapeError
-from adaface.spec import HIDDEN_LAYER_WEIGHTS, ID_OFFSET, INVERSE_PROMPT_FILL, INVERSE_PROMPT_HEAD, NUM_ID_VECTORS
+from adaface.spec import (
+    HIDDEN_LAYER_WEIGHTS,
+    ID_OFFSET,
+    INVERSE_PROMPT_FILL,
+    INVERSE_PROMPT_HEAD,
+    NUM_ID_VECTORS,
+)
 from adaface.text.attention import extend_kv
-from adaface.text.clip import TextEncoder, text_parts
+from adaface.text.clip import TextEncoder, text_layers, text_parts
 from adaface.text.folder import check_tensors
 from adaface.text.layers import Layer, TransformerLayer, last_hidden_states, mix
 from adaface.text.tokens import pad_id, single_token_ids
 
 
 class AdaFaceEncoder(nn.Module):
-    """ID prompt embeddings (B, K, D) -> subject embeddings (B, K, D), rows for the input of the stock text encoder.
+    """ID prompt embeddings (B, K, D) -> subject embeddings (B, K, D): input rows for the stock text encoder.
 
-    Of the template only the rows that can matter are kept: with a causal mask nothing behind the last ID vector is seen.
+    Of the template only the rows that can matter are kept: with a causal mask nothing behind the last ID
+    vector is seen.
     """
 
     prefix: Tensor  # (4, D) start token and "photo of a", positions added
     positions: Tensor  # (K, D) positions of the ID vectors
     pad_embeddings: Tensor  # (K, D) pads of the same places, positions added; saved, never computed again
-    hidden_layer_weights: Tensor  # (n,) shares of the last n layers, deepest last, divided by their sum at use
+    hidden_layer_weights: Tensor  # (n,) shares of the last n layers, deepest last; their sum may be any
 
     def __init__(self, config: AdaFaceEncoderConfig) -> None:
         """Untrained: take `from_text_encoder` to start a training, `from_pretrained` to use one."""
@@ -51,8 +59,8 @@ class AdaFaceEncoder(nn.Module):
     def forward(self, id_prompt_embeds: Tensor, id_scale: float | None = None) -> Tensor:
         """ID prompt embeddings (B, K, D) -> subject embeddings (B, K, D).
 
-        id_scale: s in s * subject + (1 - s) * pads; 1 is neutral, 0 nobody, more exaggerates; default: the config's.
-        Raises ShapeError: another K or D than the encoder's.
+        id_scale: s in s * subject + (1 - s) * pads; 1 is neutral, 0 nobody, more exaggerates; default: the
+        config's. Raises ShapeError: another K or D than the encoder's.
         """
         if id_prompt_embeds.ndim != 3 or id_prompt_embeds.shape[1:] != self.positions.shape:
             raise ShapeError(
@@ -80,8 +88,8 @@ class AdaFaceEncoder(nn.Module):
     ) -> Self:
         """The start of training: a copy of the stock text encoder that the subject embeddings will be fed to.
 
-        recognizer, licence: written to the config. Raises ConfigError: a word of the template is not one token, or the
-        text model has no room for the ID vectors.
+        recognizer, licence: written to the config. Raises ConfigError: a word of the template is not one
+        token, or the text model has no room for the ID vectors.
         """
         text = TextEncoder(model)
         stop = ID_OFFSET + num_id_vectors
@@ -91,7 +99,9 @@ class AdaFaceEncoder(nn.Module):
         words = [*INVERSE_PROMPT_HEAD.split(), INVERSE_PROMPT_FILL.strip()]
         ids = single_token_ids(tokenizer, words)
         tokens = dict(zip(words, ids, strict=True))
-        config = _config_of(model, num_id_vectors=num_id_vectors, tokens=tokens, recognizer=recognizer, licence=licence)
+        config = _config_of(
+            model, num_id_vectors=num_id_vectors, tokens=tokens, recognizer=recognizer, licence=licence
+        )
         encoder = cls(config).to(text.token_embedding.weight)
         with torch.no_grad():
             encoder._copy_layers(model)
@@ -99,22 +109,28 @@ class AdaFaceEncoder(nn.Module):
             head = torch.tensor([tokenizer.bos_token_id, *ids[:-1]], device=positions.device)
             encoder.prefix.copy_(text.embed_tokens(head) + positions[:ID_OFFSET])
             encoder.positions.copy_(positions[ID_OFFSET:stop])
-            encoder.pad_embeddings.copy_(text.token_embedding.weight[pad_id(tokenizer)] + positions[ID_OFFSET:stop])
+            encoder.pad_embeddings.copy_(
+                text.token_embedding.weight[pad_id(tokenizer)] + positions[ID_OFFSET:stop]
+            )
         return encoder
 
     def expand_attention(
         self, multipliers: int | Sequence[int], noise: float, generator: torch.Generator | None = None
     ) -> Self:
-        """A new encoder with `multipliers` times the keys and values in each layer (one number: in all layers alike).
+        """A new encoder with `multipliers` times the keys and values in each layer, or in all layers alike.
 
         noise: of the copies, as a share of the weights' standard deviation; with 0 the function is unchanged.
-        Raises ConfigError: not one number >= 1 for each layer. Source: AdaFace, key/value multiplier; docs/method.md.
+        Raises ConfigError: not one number >= 1 for each layer. Source: AdaFace, key/value multiplier;
+        docs/method.md.
         """
         factors = [multipliers] * self.config.layers if isinstance(multipliers, int) else list(multipliers)
         if len(factors) != self.config.layers or min(factors) < 1:
-            raise ConfigError(f"multipliers={factors}: give one number >= 1, or one for each of {self.config.layers} layers")
+            raise ConfigError(
+                f"multipliers={factors}: give one number >= 1, or one for each of {self.config.layers} layers"
+            )
         owned = tuple(old * f for old, f in zip(self.config.multipliers, factors, strict=True))
-        wide = type(self)(dataclasses.replace(self.config, multipliers=owned)).to(self.prefix).train(self.training)
+        wide = type(self)(dataclasses.replace(self.config, multipliers=owned))
+        wide.to(self.prefix).train(self.training)
         own = {name: value for name, value in self.state_dict().items() if ".self_attn." not in name}
         wide.load_state_dict(own, strict=False)
         for old, new, factor in zip(self.layers, wide.layers, factors, strict=True):
@@ -138,7 +154,7 @@ class AdaFaceEncoder(nn.Module):
     def from_pretrained(cls, folder: str | Path, dtype: torch.dtype = torch.float32) -> Self:
         """Read a folder of `save_pretrained`, in eval mode, the weights cast to `dtype`.
 
-        Raises MissingFileError: a file is not there. FormatError: config or weights are damaged or do not fit.
+        Raises MissingFileError: a file is missing. FormatError: config or weights are damaged or do not fit.
         """
         config, tensors = read_encoder(folder)
         encoder = cls(config)
@@ -147,10 +163,10 @@ class AdaFaceEncoder(nn.Module):
         return encoder.to(dtype).eval()
 
     def _copy_layers(self, model: CLIPTextModel) -> None:
-        parts = text_parts(model)
-        for own, stock in zip(self.layers, cast(nn.ModuleList, parts.encoder.layers), strict=True):  # type: ignore[union-attr]
-            own.load_state_dict(stock.state_dict())
-        self.final_layer_norm.load_state_dict(cast(nn.LayerNorm, parts.final_layer_norm).state_dict())
+        for own, stock in zip(self.layers, text_layers(model), strict=True):
+            own.load_state_dict(cast(nn.Module, stock).state_dict())
+        norm = cast(nn.Module, text_parts(model).final_layer_norm)
+        self.final_layer_norm.load_state_dict(norm.state_dict())
 
 
 def _config_of(
@@ -175,4 +191,6 @@ def _config_of(
 
 def _start_weights(count: int) -> list[float]:
     """The method's 1:2:4, its deepest `count`; a longer mix begins with equal small shares."""
-    return [HIDDEN_LAYER_WEIGHTS[0]] * (count - len(HIDDEN_LAYER_WEIGHTS)) + list(HIDDEN_LAYER_WEIGHTS[-count:])
+    return [HIDDEN_LAYER_WEIGHTS[0]] * (count - len(HIDDEN_LAYER_WEIGHTS)) + list(
+        HIDDEN_LAYER_WEIGHTS[-count:]
+    )

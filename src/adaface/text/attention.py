@@ -1,4 +1,4 @@
-"""Self-attention with several keys and values a token. Shapes: B batch, T tokens, P read tokens, D, H heads, M copies."""
+"""Self-attention with several keys and values a token. B batch, T tokens, P read, D, H heads, M copies."""
 
 from typing import Protocol
 
@@ -19,7 +19,7 @@ class Attention(Protocol):
 class ExtendedKVAttention(nn.Module):
     """Causal self-attention in which each token owns `m` keys and values but one query; (B, T, D) in and out.
 
-    Source: AdaFace, key/value multiplier; docs/method.md. Names and row order are those of the authors' weights.
+    Names and row order are the authors'. Source: AdaFace, key/value multiplier; docs/method.md.
     """
 
     def __init__(self, width: int, heads: int, m: int = 1) -> None:
@@ -34,9 +34,9 @@ class ExtendedKVAttention(nn.Module):
 
 
 def attention(attn: Attention, x: Tensor, read: slice, heads: int) -> Tensor:
-    """Causal attention of the positions `read` (start and stop given) to all before them: (B, T, D) -> (B, P, D)."""
+    """Causal attention of the positions `read` (start and stop given): (B, T, D) -> (B, P, D)."""
 
-    def split(y: Tensor) -> Tensor:  # (B, T, M*D) -> (B, H, T*M, D/H): the M copies of a token stay neighbours
+    def split(y: Tensor) -> Tensor:  # (B, T, M*D) -> (B, H, T*M, D/H): a token's M copies stay neighbours
         return y.view(len(y), -1, heads, x.shape[-1] // heads).transpose(1, 2)
 
     k, v = split(attn.k_proj(x)), split(attn.v_proj(x))
@@ -66,8 +66,8 @@ def extend_kv(
 ) -> ExtendedKVAttention:
     """A new layer with `factor` times the keys and values: copies, the weights of all but the first blurred.
 
-    noise: standard deviation, as a share of the mean standard deviation of a weight's rows. With 0 the output is
-    the old one, since M equal keys share one softmax weight. The generator may live on any device.
+    noise: standard deviation, as a share of the mean standard deviation of a weight's rows. With 0 the output
+    is the old one, since M equal keys share one softmax weight. The generator may live on any device.
     """
     width = attn.q_proj.in_features
     wide = ExtendedKVAttention(width, attn.heads, attn.m * factor).to(attn.q_proj.weight)

@@ -13,15 +13,16 @@ from adaface.errors import FormatError, MissingFileError
 from adaface.files import write_atomic
 from adaface.text.clip import text_parts
 
-PREFIX = "text_model."  # in files of transformers < 5.6 and of Stable Diffusion folders; read by later ones too
+PREFIX = "text_model."  # in files of transformers < 5.6 and Stable Diffusion folders; later ones read it too
 TOKENIZER_FILES = ("vocab.json", "merges.txt")  # the form that every supported transformers reads
 
 
 def load_text_encoder(folder: str | Path, dtype: torch.dtype = torch.float32) -> CLIPTextModel:
-    """A CLIPTextModel in eval mode from a folder of config.json and model.safetensors, keys with `text_model.` or without.
+    """A CLIPTextModel in eval mode from config.json and model.safetensors, keys with `text_model.` or not.
 
-    Stock `from_pretrained` of transformers 4 meets a folder of 5.x with random weights and a warning; this does not.
-    Raises MissingFileError: a file is not there. FormatError: a file cannot be read, or its tensors do not fit.
+    Stock `from_pretrained` of transformers 4 meets a folder of 5.x with random weights and a warning; this
+    does not. Raises MissingFileError: a file is not there. FormatError: a file cannot be read, or its tensors
+    do not fit.
     """
     folder = Path(folder)
     _need(folder / "config.json", "a text encoder's folder holds config.json and model.safetensors")
@@ -31,7 +32,7 @@ def load_text_encoder(folder: str | Path, dtype: torch.dtype = torch.float32) ->
     parts = text_parts(model)
     check_tensors(folder / "model.safetensors", tensors, parts.state_dict())
     parts.load_state_dict(tensors)
-    return model.to(dtype).eval()  # type: ignore[no-any-return]
+    return model.to(dtype).eval()
 
 
 def save_text_encoder(model: CLIPTextModel, folder: str | Path) -> None:
@@ -40,25 +41,36 @@ def save_text_encoder(model: CLIPTextModel, folder: str | Path) -> None:
     Raises WriteError: the folder cannot be written.
     """
     folder = Path(folder)
-    tensors = {PREFIX + key: value.detach().cpu().contiguous() for key, value in text_parts(model).state_dict().items()}
+    tensors = {
+        PREFIX + key: value.detach().cpu().contiguous()
+        for key, value in text_parts(model).state_dict().items()
+    }
     tensors.pop(PREFIX + "embeddings.position_ids", None)
-    write_atomic(folder / "model.safetensors", lambda path: save_file(tensors, path, metadata={"format": "pt"}))
-    write_atomic(folder / "config.json", lambda path: path.write_text(model.config.to_json_string(), encoding="utf-8"))
+    write_atomic(
+        folder / "model.safetensors", lambda path: save_file(tensors, path, metadata={"format": "pt"})
+    )
+    write_atomic(
+        folder / "config.json", lambda path: path.write_text(model.config.to_json_string(), encoding="utf-8")
+    )
 
 
 def load_tokenizer(folder: str | Path) -> CLIPTokenizer:
-    """A CLIPTokenizer from a folder with vocab.json and merges.txt, or tokenizer.json where transformers reads it.
+    """A CLIPTokenizer from vocab.json and merges.txt, or from tokenizer.json where transformers reads it.
 
     Raises MissingFileError: neither form is there. FormatError: it names no length (model_max_length).
     """
     folder = Path(folder)
     if not (folder / "tokenizer.json").is_file():
         for name in TOKENIZER_FILES:
-            _need(folder / name, "a tokenizer's folder holds vocab.json, merges.txt and tokenizer_config.json")
+            _need(
+                folder / name, "a tokenizer's folder holds vocab.json, merges.txt and tokenizer_config.json"
+            )
     tokenizer = CLIPTokenizer.from_pretrained(folder)
     if tokenizer.model_max_length > 1_000_000:
-        raise FormatError(f"{folder}/tokenizer_config.json: no model_max_length. Write the text encoder's number of positions")
-    return tokenizer  # type: ignore[no-any-return]
+        raise FormatError(
+            f"{folder}/tokenizer_config.json: no model_max_length. Write the text encoder's positions there"
+        )
+    return tokenizer
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -66,11 +78,15 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
     Raises MissingFileError: it is not there. FormatError: it is not a whole safetensors file.
     """
-    _need(path, "weights are read from safetensors only; pickled .bin or .pt weights have to be converted first")
+    _need(
+        path, "weights are read from safetensors only; pickled .bin or .pt weights have to be converted first"
+    )
     try:
         return load_file(path)
     except (SafetensorError, ValueError, KeyError) as error:
-        raise FormatError(f"{path}: not a whole safetensors file ({error}). Copy or download it again") from error
+        raise FormatError(
+            f"{path}: not a whole safetensors file ({error}). Copy or download it again"
+        ) from error
 
 
 def check_tensors(path: Path, tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
@@ -81,20 +97,20 @@ def check_tensors(path: Path, tensors: Mapping[str, Tensor], wanted: Mapping[str
     missing, surplus = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
     if missing or surplus:
         raise FormatError(
-            f"{path}: does not fit its config.json; missing {missing[:3] or 'nothing'}, not known {surplus[:3] or 'nothing'} "
-            f"({len(missing)} and {len(surplus)} in all). Use weights and config of one model"
+            f"{path}: does not fit its config.json; {len(missing)} tensors missing {missing[:3]}, "
+            f"{len(surplus)} not known {surplus[:3]}. Use weights and config of one model"
         )
     for key, value in tensors.items():
         if value.shape != wanted[key].shape:
             raise FormatError(
-                f"{path}: {key} is {tuple(value.shape)}, its config.json asks for {tuple(wanted[key].shape)}. "
-                "Use weights and config of one model"
+                f"{path}: {key} is {tuple(value.shape)}, its config.json asks for "
+                f"{tuple(wanted[key].shape)}. Use weights and config of one model"
             )
 
 
 def _read_config(folder: Path) -> CLIPTextConfig:
     try:
-        return CLIPTextConfig.from_pretrained(folder)  # type: ignore[no-any-return]
+        return CLIPTextConfig.from_pretrained(folder)
     except (OSError, ValueError, TypeError) as error:
         raise FormatError(f"{folder}/config.json: not a CLIP text model's config ({error})") from error
 

@@ -1,4 +1,6 @@
-"""CLIP's transformer layers, computed only where they are read. Shapes: B batch, T tokens, P read tokens, D width."""
+"""CLIP's transformer layers, computed only where they are read. Shapes: B batch, T tokens, P read tokens, D
+width.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -22,13 +24,16 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 class Layer(Protocol):
     """One pre-norm transformer layer, by the names that CLIP gives its parts; stock layers and ours fit."""
 
+    layer_norm1: nn.LayerNorm
+    layer_norm2: nn.LayerNorm
+
     @property
     def self_attn(self) -> Attention:
         """Projections of the attention."""
 
-    layer_norm1: nn.LayerNorm
-    layer_norm2: nn.LayerNorm
-    mlp: nn.Module
+    @property
+    def mlp(self) -> nn.Module:
+        """Linear, activation, linear."""
 
 
 class MLP(nn.Module):
@@ -43,7 +48,7 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., D) -> (..., D)."""
-        return self.fc2(self.activation(self.fc1(x)))  # type: ignore[no-any-return]
+        return self.fc2(self.activation(self.fc1(x)))
 
 
 class TransformerLayer(nn.Module):
@@ -65,18 +70,22 @@ def layer_output(layer: Layer, hidden: Tensor, read: slice, heads: int) -> Tenso
     """Output of one layer at the positions `read` (start and stop given): (B, T, D) -> (B, P, D)."""
     hidden, normed = hidden[:, read], layer.layer_norm1(hidden)
     hidden = hidden + attention(layer.self_attn, normed, read, heads)
-    return hidden + layer.mlp(layer.layer_norm2(hidden))  # type: ignore[no-any-return]
+    return hidden + layer.mlp(layer.layer_norm2(hidden))
 
 
-def last_hidden_states(layers: Sequence[Layer], hidden: Tensor, read: slice, heads: int, count: int) -> list[Tensor]:
+def last_hidden_states(
+    layers: Sequence[Layer], hidden: Tensor, read: slice, heads: int, count: int
+) -> list[Tensor]:
     """Outputs of the last `count` layers, lowest first, each (B, P, D), before the final norm.
 
-    hidden: (B, T, D), the rows with their positions. What no read position can see is not computed: positions behind
-    the last one, and in the top layer the queries before the first one.
-    Raises ShapeError: fewer layers than `count`, or positions outside of the rows.
+    hidden: (B, T, D), the rows with their positions. What no read position can see is not computed: positions
+    behind the last one, and in the top layer the queries before the first one. Raises ShapeError: fewer
+    layers than `count`, or positions outside of the rows.
     """
     if not 1 <= count <= len(layers):
-        raise ShapeError(f"a mix of the last {count} layers of an encoder with {len(layers)}: give 1 to {len(layers)}")
+        raise ShapeError(
+            f"a mix of the last {count} layers of an encoder with {len(layers)}: give 1 to {len(layers)}"
+        )
     start, stop = read.start or 0, hidden.shape[1] if read.stop is None else read.stop
     if read.step not in (None, 1) or not 0 <= start < stop <= hidden.shape[1]:
         raise ShapeError(f"positions {read} of {hidden.shape[1]} rows: give start < stop within them, step 1")
@@ -91,7 +100,8 @@ def last_hidden_states(layers: Sequence[Layer], hidden: Tensor, read: slice, hea
 
 
 def mix(states: Sequence[Tensor], weights: Tensor | Sequence[float]) -> Tensor:
-    """Mean of hidden states (B, P, D) with `weights` divided by their sum; gradients reach a tensor's weights.
+    """Mean of hidden states (B, P, D) with `weights` divided by their sum; gradients reach a tensor's
+    weights.
 
     Source: the authors' README, option clip_last_layers_skip_weights; docs/method.md.
     """

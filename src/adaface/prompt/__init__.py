@@ -1,0 +1,1 @@
+"""PERSON + WORDS -> PROMPT EMBEDDINGS for any diffusers pipeline."""
