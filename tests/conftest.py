@@ -33,3 +33,19 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"{folder}: no shared material here; set ADAFACE_SHARED to run this test")
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that need a device or an extra say so when it is not here."""
+    import importlib.util
+
+    import torch
+
+    lacks = {}
+    if not torch.cuda.is_available():
+        lacks["gpu"] = "no CUDA device here"
+    if importlib.util.find_spec("ray") is None:
+        lacks["ray"] = "ray is not installed: pip install 'adaface[ray]'"
+    for item in items:
+        for mark in lacks.keys() & {marker.name for marker in item.iter_markers()}:
+            item.add_marker(pytest.mark.skip(reason=lacks[mark]))
