@@ -1,0 +1,1 @@
+"""The command line: parse, call, print. Nothing here that three lines of Python could not do."""

@@ -1,0 +1,67 @@
+"""What the commands print, and how they end: 0 done, 1 a mistake that can be mended, 2 wrong usage, 130 stopped."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from adaface.errors import AdaFaceError
+
+STARTED = time.perf_counter()  # when this module was imported, which for a command is its start
+out = Console()
+err = Console(stderr=True)
+
+
+def since_start() -> float:
+    """Seconds since the command was started."""
+    return time.perf_counter() - STARTED
+
+
+@contextmanager
+def mistakes_told(as_json: bool) -> Iterator[None]:
+    """Turn an AdaFaceError into one line on stderr, a JSON object on stdout if asked, and exit code 1."""
+    try:
+        yield
+    except AdaFaceError as error:
+        message = " ".join(str(error).split())
+        err.print(Text("Error: ", style="bold red"), Text(message), sep="", soft_wrap=True)
+        if as_json:
+            print_json({"error": {"type": type(error).__name__, "message": message}})
+        raise typer.Exit(1) from None
+
+
+def print_json(data: dict[str, Any]) -> None:
+    """One JSON object, and nothing else, on stdout."""
+    print(json.dumps(data, ensure_ascii=True))
+
+
+def say(text: str, *, quiet: bool = False, style: str = "") -> None:
+    """A line for people, on stderr, as it is: brackets in it mean nothing."""
+    if not quiet:
+        err.print(Text(text, style=style), soft_wrap=True)
+
+
+@contextmanager
+def progress(label: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr, if a person is watching; yields what is told (steps done, steps in all)."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task(label, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def working(label: str) -> Iterator[None]:
+    """A spinner on stderr while something takes seconds, if a person is watching."""
+    if not err.is_terminal:
+        yield
+        return
+    with err.status(label):
+        yield

@@ -1,0 +1,264 @@
+"""`adaface generate`: photos or identity files + prompts -> pictures, a grid, and how like the person they are."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from adaface.cli import options
+from adaface.cli.console import mistakes_told, out, print_json, progress, say, since_start, working
+from adaface.cli.people import FaceChoice, look_at, source_tiles
+from adaface.cli.pictures import check_folder, read_prompts, save_pictures, save_png
+from adaface.errors import ConfigError
+from adaface.spec import DEFAULT_SUBJECT
+
+if TYPE_CHECKING:
+    from adaface.cli.grid import Tile
+    from adaface.identity.files import Identity
+    from adaface.pipelines.generation import Generation
+    from adaface.pipelines.personalizer import Personalizer
+
+
+@dataclass(frozen=True)
+class Order:
+    """What one call of `adaface generate` asks for, checked as far as it goes without a model."""
+
+    photos: Sequence[str]
+    files: Sequence[Path]
+    name: str
+    prompts: Sequence[str]
+    choice: FaceChoice
+    stack: str
+    device: str
+    folder: Path
+    num_images: int
+    seed: int
+    settings: dict[str, Any] = field(default_factory=dict)  # only what was given
+
+
+def generate(
+    photos: options.Photos = None,
+    prompt: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--prompt",
+            "-p",
+            help="What to draw; <person> is the person. Give it again for more.",
+            show_default=False,
+        ),
+    ] = None,
+    prompt_file: Annotated[
+        Path | None,
+        typer.Option("--prompt-file", help="A text file with a prompt a line.", show_default=False),
+    ] = None,
+    folder: Annotated[Path, typer.Option("--out", "-o", help="Folder for the pictures.")] = Path("out"),
+    num_images: Annotated[int, typer.Option("--num-images", "-n", help="Pictures of each prompt.")] = 4,
+    seed: Annotated[int, typer.Option(help="Of a prompt's first picture; the next have seed + 1, ...")] = 0,
+    identity: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--identity",
+            help="A person's file from `adaface embed`. Give it again for more people.",
+            show_default=False,
+            rich_help_panel=options.FACE_PANEL,
+        ),
+    ] = None,
+    name: options.Name = None,
+    face_index: options.FaceIndex = None,
+    face_position: options.FacePosition = None,
+    reference: options.Reference = None,
+    strict: options.Strict = False,
+    steps: Annotated[int | None, options.look("--steps", "Denoising steps; more is slower.")] = None,
+    guidance: Annotated[
+        tuple[float, float] | None,
+        options.look(
+            "--guidance", "How closely the prompt is followed, at the first and the last step.", "A B"
+        ),
+    ] = None,
+    id_scale: Annotated[
+        float | None, options.look("--id-scale", "How strongly the person shows: 1 is usual, 0 nobody.")
+    ] = None,
+    layer_weights: Annotated[
+        tuple[float, float] | None,
+        options.look(
+            "--layer-weights", "Shares of the text encoder's last two layers, last one second.", "A B"
+        ),
+    ] = None,
+    negative_prompt: Annotated[
+        str | None, options.look("--negative-prompt", "What the pictures should not show.")
+    ] = None,
+    no_negative_prompt: Annotated[
+        bool,
+        typer.Option(
+            "--no-negative-prompt", help="Use no negative prompt.", rich_help_panel=options.LOOK_PANEL
+        ),
+    ] = False,
+    height: Annotated[int | None, options.look("--height", "In pixels; a multiple of 8.")] = None,
+    width: Annotated[int | None, options.look("--width", "In pixels; a multiple of 8.")] = None,
+    batch_size: Annotated[
+        int | None,
+        options.look("--batch-size", "Pictures at once: speed and memory; the pictures stay the same."),
+    ] = None,
+    stack: options.StackName = "mini",
+    device: options.Device = "auto",
+    as_json: options.AsJson = False,
+) -> None:
+    """Draw a person from photos, or from files of `adaface embed`.
+
+    `adaface generate me.jpg --prompt "a photo of <person> at sunset"`
+
+    `adaface generate --identity alice.safetensors --identity bob.safetensors -p "<alice> and <bob> in a meadow"`
+
+    What is not given is taken from the stack's own recommended settings.
+    """
+    with mistakes_told(as_json):
+        if negative_prompt is not None and no_negative_prompt:
+            raise ConfigError(
+                "--negative-prompt and --no-negative-prompt contradict each other: give one of them"
+            )
+        given = {
+            "steps": steps, "guidance_scale": guidance, "id_scale": id_scale, "layer_weights": layer_weights,
+            "height": height, "width": width, "batch_size": batch_size,
+        }  # fmt: skip
+        settings = {key: value for key, value in given.items() if value is not None}
+        if negative_prompt is not None or no_negative_prompt:
+            settings["negative_prompt"] = negative_prompt
+        order = Order(
+            photos=photos or (), files=identity or (), name=name or DEFAULT_SUBJECT,
+            prompts=read_prompts(prompt or (), prompt_file),
+            choice=FaceChoice(face_index, face_position, reference, strict),
+            stack=stack, device=device, folder=folder, num_images=num_images, seed=seed, settings=settings,
+        )  # fmt: skip
+        report = carry_out(order, quiet=as_json)
+        if as_json:
+            print_json(report)
+
+
+def carry_out(order: Order, *, quiet: bool = False) -> dict[str, Any]:
+    """Do what `adaface generate` does, and return what `--json` prints. Raises what goes wrong as an AdaFaceError."""
+    _check(order)
+    personalizer, people, sources = _meet(order)
+    ready = since_start()
+    with progress("Drawing") as on_step:
+        made = personalizer.generate(
+            order.prompts,
+            people,
+            num_images=order.num_images,
+            seed=order.seed,
+            on_step=on_step,
+            **order.settings,
+        )
+    a_picture = (since_start() - ready) / len(made)
+    paths = save_pictures(order.folder, made, order.stack)
+    scores = _scores(personalizer, people, made)
+    grid = save_png(order.folder / "grid.png", _grid(sources, order, made, scores))
+    report = {
+        "pictures": [
+            {"file": str(path), "prompt": prompt, "seed": seed, "people": score}
+            for path, prompt, seed, score in zip(paths, made.prompts, made.seeds, scores, strict=True)
+        ],
+        "grid": str(grid),
+        "settings": made.settings.to_json(),
+        "notes": list(made.notes),
+        "seconds_cold": round(ready + a_picture, 2),
+        "seconds_per_picture": round(a_picture, 3),
+        "seconds": round(since_start(), 2),
+    }
+    if not quiet:
+        _print(report)
+    return report
+
+
+def _check(order: Order) -> None:
+    """All that can be found wrong before a model is opened."""
+    from adaface.identity.names import check_name
+    from adaface.pipelines.settings import check_seeds
+    from adaface.pipelines.stack import Stack
+
+    if not order.photos and not order.files:
+        raise ConfigError("nobody to draw. Give a photo, or --identity FILE")
+    check_name(order.name)
+    check_folder(order.folder)
+    check_seeds(order.seed, order.num_images)
+    Stack.load(order.stack).recommended().override(order.settings)
+
+
+def _meet(order: Order) -> "tuple[Personalizer, list[Identity], list[Tile]]":
+    """Faces first, since they fail most; then the models."""
+    from adaface.pipelines.recognition import stack_analyzer
+    from adaface.pipelines.stack import Stack
+
+    stack = Stack.load(order.stack)
+    with working("Looking at the photos"):
+        analyzer = stack_analyzer(stack)
+        found = look_at(order.photos, analyzer, order.choice) if order.photos else None
+    with working("Opening the models"):
+        from adaface.identity.files import Identity
+        from adaface.pipelines.personalizer import Personalizer
+
+        people = [Identity.load(file) for file in order.files]
+        personalizer = Personalizer.from_pretrained(stack, device=order.device, analyzer=analyzer)
+        if found is not None:
+            people.insert(0, personalizer.identity(found, name=order.name))
+    return personalizer, people, [] if found is None else source_tiles(found, order.name)
+
+
+def _scores(
+    personalizer: "Personalizer", people: "Sequence[Identity]", made: "Generation"
+) -> list[dict[str, dict[str, Any]]]:
+    """For each picture, for each person by name: face_found, similarity, percentile."""
+    from adaface.cli.scores import score_faces, strangers_of
+
+    analyzer = personalizer.analyzer
+    with working("Comparing faces"):
+        strangers = strangers_of(personalizer.stack, analyzer.recognizer.dim) if personalizer.stack else None
+        columns = {one.name: score_faces(made.images, one, analyzer, strangers) for one in people}
+    return [{name: column[k] for name, column in columns.items()} for k in range(len(made))]
+
+
+def _grid(
+    sources: "Sequence[Tile]", order: Order, made: "Generation", scores: Sequence[dict[str, dict[str, Any]]]
+) -> Any:
+    from adaface.cli.grid import Block, Tile, picture_grid
+    from adaface.cli.scores import in_words
+
+    tiles = [Tile(image, _label(score, in_words)) for image, score in zip(made.images, scores, strict=True)]
+    n = order.num_images
+    return picture_grid(sources, [Block(made.prompts[k], tiles[k : k + n]) for k in range(0, len(tiles), n)])
+
+
+def _label(score: dict[str, dict[str, Any]], in_words: Any) -> str:
+    if len(score) == 1:
+        return str(in_words(next(iter(score.values()))))
+    return ", ".join(
+        f"{name} {one['similarity']:.2f}" for name, one in score.items() if one["similarity"] is not None
+    )
+
+
+def _print(report: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    from adaface.cli.scores import in_cells
+
+    several = len(report["pictures"][0]["people"]) > 1
+    table = Table(box=None, pad_edge=False)
+    for title in ("picture", "prompt", "seed"):
+        table.add_column(title, overflow="fold")
+    for name in report["pictures"][0]["people"]:
+        table.add_column(f"similarity to {name}" if several else "similarity", justify="right")
+        table.add_column("above strangers", justify="right")
+    for row in report["pictures"]:
+        cells = [cell for score in row["people"].values() for cell in in_cells(score)]
+        table.add_row(Path(row["file"]).name, row["prompt"].replace("[", r"\["), str(row["seed"]), *cells)
+    out.print(table)
+    for note in report["notes"]:
+        say(f"Note: {note}", style="yellow")
+    used = ", ".join(f"{key} {value}" for key, value in report["settings"].items() if value is not None)
+    out.print(f"Settings: {used}", highlight=False, markup=False)
+    out.print(
+        f"First picture after {report['seconds_cold']:.1f} s (cold start), then {report['seconds_per_picture']:.2f} s "
+        f"a picture. All of them: {report['grid']}",
+        highlight=False, markup=False, soft_wrap=True,
+    )  # fmt: skip

@@ -1,0 +1,50 @@
+"""The command `adaface`. Only what `--help` needs is imported here; each command loads its models itself."""
+
+from importlib.util import find_spec
+from typing import Annotated
+
+import typer
+
+from adaface.cli import console  # first, for the time it notes
+from adaface.cli.demo import demo
+from adaface.cli.doctor import doctor
+from adaface.cli.embed import embed
+from adaface.cli.generate import generate
+
+app = typer.Typer(
+    name="adaface",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)
+    ] = False,
+) -> None:
+    """Pictures of a person from one photo of the face.
+
+    Start with `adaface demo`, then try your own photo:
+
+    `adaface generate me.jpg --prompt "a photo of <person> in a meadow" -o out/`
+    """
+    if version:
+        import adaface
+
+        typer.echo(f"adaface {adaface.__version__}")
+        raise typer.Exit
+
+
+for command in (generate, embed, demo, doctor):
+    app.command()(command)
+if find_spec("adaface.cli.mini") is not None:
+    from adaface.cli.mini import app as mini
+
+    app.add_typer(mini, name="mini")
+
+__all__ = ["app", "console"]

@@ -1,0 +1,55 @@
+"""From what the user named (photos, identity files) to identities, and their photos for the grid."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adaface.cli.console import say
+
+if TYPE_CHECKING:
+    from adaface.cli.grid import Tile
+    from adaface.face.analyzer import FaceAnalyzer
+    from adaface.face.photos import PhotoSet
+
+MAX_SOURCES = 4  # photos that are shown in a grid
+
+
+@dataclass(frozen=True)
+class FaceChoice:
+    """Which face of a photo is meant, as `FaceAnalyzer.identity` takes it."""
+
+    index: int | None = None
+    position: tuple[float, float] | None = None
+    reference: Path | None = None
+    strict: bool = False
+
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments of `FaceAnalyzer.identity`."""
+        return {name: getattr(self, name) for name in ("index", "position", "reference", "strict")}
+
+
+def look_at(photos: Sequence[str], analyzer: "FaceAnalyzer", choice: FaceChoice) -> "PhotoSet":
+    """The person in the photos; what was left out is told on stderr. Raises as `FaceAnalyzer.identity`."""
+    found = analyzer.identity(list(photos) if len(photos) > 1 else photos[0], **choice.arguments())
+    for item in found.left_out:
+        say(f"Left out {item.name}: {item.reason}", style="yellow")
+    for note in found.notes:
+        say(f"Note: {note}", style="yellow")
+    return found
+
+
+def source_tiles(photos: "PhotoSet", name: str) -> "list[Tile]":
+    """The photos that were used, upright, with the person's name under the first."""
+    from PIL import Image
+
+    from adaface.cli.grid import Tile
+    from adaface.face.images import load_image
+
+    shown = photos.used[:MAX_SOURCES]
+    more = f", and {len(photos.used) - len(shown)} more" if len(photos.used) > len(shown) else ""
+    labels = [f"photo of <{name}>{more}", *("" for _ in shown[1:])]
+    return [
+        Tile(Image.fromarray(load_image(path, max_side=1024)), label)
+        for path, label in zip(shown, labels, strict=True)
+    ]

@@ -1,0 +1,98 @@
+"""A base model (a diffusers folder) opened quietly as a stock pipeline, and one shallow pipeline of its own for each call."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from adaface.errors import AdaFaceError, ConfigError, StackError
+from adaface.pipelines.quiet import quiet
+
+with quiet():  # the import itself prints hints about packages that nobody needs here
+    from diffusers import DDIMScheduler, StableDiffusionPipeline
+from adaface.text.folder import load_text_encoder, load_tokenizer
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+def choose_device(device: str | torch.device = "auto") -> torch.device:
+    """ "auto": CUDA, else Apple's MPS, else the CPU; else as named. Raises ConfigError: no such device here."""
+    if str(device) == "auto":
+        best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        return torch.device(best)
+    try:
+        chosen = torch.device(device)
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ConfigError(
+            f'device "{device}": not usable here ({reason}). Give cpu, cuda, mps or auto'
+        ) from error
+    return chosen
+
+
+def choose_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:
+    """None: half precision on CUDA, else float32 (half gives black pictures on MPS and is slow on CPUs).
+
+    Raises ConfigError: an unknown name.
+    """
+    if dtype is None:
+        return torch.float16 if device.type == "cuda" else torch.float32
+    if isinstance(dtype, torch.dtype) and dtype in DTYPES.values():
+        return dtype
+    if dtype not in DTYPES:
+        raise ConfigError(f"dtype={dtype}: give one of {', '.join(DTYPES)}")
+    return DTYPES[str(dtype)]
+
+
+def load_base(folder: str | Path, device: torch.device, dtype: torch.dtype) -> StableDiffusionPipeline:
+    """Open a Stable Diffusion folder with safetensors weights; nothing is fetched, nothing unpickled.
+
+    All parts get `dtype`, whatever the folder holds. Raises StackError: the folder cannot be opened as such a pipeline.
+    """
+    folder = Path(folder).resolve()  # diffusers asks the hub for what it takes for a name
+    try:
+        with quiet():
+            text_encoder, tokenizer = (
+                load_text_encoder(folder / "text_encoder"),
+                load_tokenizer(folder / "tokenizer"),
+            )
+            pipe = StableDiffusionPipeline.from_pretrained(
+                folder,
+                text_encoder=text_encoder,
+                tokenizer=tokenizer,
+                local_files_only=True,
+                use_safetensors=True,
+            )
+            return pipe.to(device, dtype)  # type: ignore[no-any-return]
+    except AdaFaceError:
+        raise
+    except (OSError, ValueError, TypeError, RuntimeError, KeyError, AttributeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise StackError(
+            f"{folder}: not a Stable Diffusion folder that diffusers can open ({reason}). It should hold "
+            "model_index.json, unet/, vae/, text_encoder/, tokenizer/ and scheduler/, weights as safetensors"
+        ) from error
+
+
+def own_pipeline(pipe: StableDiffusionPipeline) -> StableDiffusionPipeline:
+    """A pipeline for one call: shares the models of `pipe`, but has its own DDIM scheduler and guidance.
+
+    It takes prompt embeddings only, so that the text encoder stays out of it. `pipe` is not changed. A safety checker
+    of `pipe` stays in force.
+    """
+    parts: dict[str, Any] = {**pipe.components, "text_encoder": None, "tokenizer": None}
+    parts["scheduler"] = ddim(parts["scheduler"])
+    with quiet():
+        own = StableDiffusionPipeline(
+            **parts, requires_safety_checker=parts.get("safety_checker") is not None
+        )
+    own.set_progress_bar_config(disable=True)
+    return own
+
+
+def ddim(scheduler: Any) -> DDIMScheduler:
+    """A DDIM scheduler over the noise schedule of `scheduler`, with the values that the pipeline itself would correct."""
+    config = dict(scheduler.config)
+    fixed = {"clip_sample": config.get("clip_sample", False), "steps_offset": config.get("steps_offset", 1)}
+    return DDIMScheduler.from_config({**config, **fixed})  # type: ignore[no-any-return]

@@ -1,0 +1,147 @@
+"""The manifest of a stack: `stack.json` between its text on disk and plain dataclasses. No model is opened here."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from adaface import files
+from adaface.errors import MissingFileError, StackError
+
+MANIFEST = "stack.json"
+FORMAT = "adaface-stack"
+VERSION = 1
+ROLES = {
+    "base": "diffusion model that draws the pictures (a diffusers folder)",
+    "encoder": "AdaFace encoder: ID prompt embeddings -> subject embeddings",
+    "id_prompter": "text encoder that turns an ID embedding into ID prompt embeddings",
+    "recognizer": "face recogniser: aligned face -> ID embedding",
+    "teacher": "UNet that draws from ID prompt embeddings; needed for training and measuring only",
+    "clip": "image-text model that scores how well a picture fits its prompt",
+    "strangers": "ID embeddings of other people, to compare similarities with",
+}
+REQUIRED = ("base", "encoder", "id_prompter", "recognizer")
+_ROLE_KEYS = {"path", "builtin", "sha256", "licence", "purpose", "files", "options"}
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """Size and SHA-256 of one file of a role."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """One role of a stack.
+
+    path: file or folder, relative to the stack's folder; None for a `builtin` (a model that comes with an
+    installed package, such as "sface"). files: every file of the part, by its path below `path` ("" for a
+    part that is one file, the bare name for a builtin). options: what the reader of this role needs to know.
+    """
+
+    path: str | None = None
+    builtin: str | None = None
+    licence: str = "unknown"
+    purpose: str = ""
+    files: Mapping[str, FileRecord] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the part: the file's own, or that of the sorted names and digests of a folder's files."""
+        return digest({name: record.sha256 for name, record in self.files.items()})
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry of this part in `stack.json`."""
+        place = {"builtin": self.builtin} if self.path is None else {"path": self.path}
+        if self.files:
+            place["sha256"] = self.sha256
+        listed = {name: {"bytes": r.bytes, "sha256": r.sha256} for name, r in sorted(self.files.items())}
+        rest = {
+            "licence": self.licence,
+            "purpose": self.purpose,
+            "options": dict(self.options),
+            "files": listed,
+        }
+        return place | {key: value for key, value in rest.items() if value}
+
+
+def digest(hashes: Mapping[str, str]) -> str:
+    """One SHA-256 for the files of a part; equals `files.sha256` of the file or folder when nothing was added."""
+    if set(hashes) == {""}:
+        return hashes[""]
+    total = hashlib.sha256()
+    for name in sorted(hashes, key=PurePosixPath):
+        total.update(f"{name}\0{hashes[name]}\n".encode())
+    return total.hexdigest()
+
+
+def record_files(path: Path) -> dict[str, FileRecord]:
+    """Measure every file of a part: {"": record} for a file, relative POSIX names for a folder.
+
+    Raises MissingFileError: nothing is there.
+    """
+    if path.is_file():
+        return {"": FileRecord(path.stat().st_size, files.sha256(path))}
+    if not path.is_dir():
+        raise MissingFileError(f"{path}: no such file or folder")
+    found = sorted(p for p in path.rglob("*") if p.is_file())
+    return {p.relative_to(path).as_posix(): FileRecord(p.stat().st_size, files.sha256(p)) for p in found}
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The JSON object of a manifest, its kind and version checked.
+
+    Raises StackError: not JSON, not a stack's manifest, or one of a later version.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise StackError(f"{path}: not a readable JSON file ({error}). Copy the stack again") from error
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise StackError(f'{path}: not the manifest of a stack (no "format": "{FORMAT}")')
+    if data.get("version") != VERSION:
+        raise StackError(
+            f"{path}: version {data.get('version')!r}, this package reads {VERSION}. Upgrade adaface, or use an older stack"
+        )
+    return data
+
+
+def parse_part(role: str, entry: object, where: Path) -> Part:
+    """One entry of "roles". Raises StackError: not of the form that `Part.to_json` writes, or its hash does not fit."""
+    if (
+        not isinstance(entry, dict)
+        or not entry.keys() <= _ROLE_KEYS
+        or ("path" in entry) == ("builtin" in entry)
+    ):
+        raise StackError(
+            f'{where}: role "{role}" needs a "path" or a "builtin"; known keys: {sorted(_ROLE_KEYS)}'
+        )
+    try:
+        listed = {
+            str(n): FileRecord(int(r["bytes"]), str(r["sha256"])) for n, r in entry.get("files", {}).items()
+        }
+        options = dict(entry.get("options", {}))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise StackError(
+            f'{where}: role "{role}" has a broken list of files or options ({error!r})'
+        ) from error
+    texts = {key: str(entry[key]) for key in ("path", "builtin", "licence", "purpose") if key in entry}
+    part = Part(**texts, files=listed, options=options)
+    if part.path is not None and _leaves(part.path):
+        raise StackError(
+            f'{where}: role "{role}" points outside the stack ({part.path}). Put its files into the folder'
+        )
+    if part.files and entry.get("sha256") != part.sha256:
+        raise StackError(
+            f'{where}: role "{role}": its sha256 does not fit its list of files. Write the manifest anew'
+        )
+    return part
+
+
+def _leaves(path: str) -> bool:
+    return Path(path).is_absolute() or ".." in Path(path).parts

@@ -1,0 +1,189 @@
+"""A stack: one folder with all the models that work together, a manifest of what they are, and recommended settings."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from importlib.resources import files as resources
+from pathlib import Path
+from typing import Any
+
+from adaface import files
+from adaface.errors import MissingFileError, StackError
+from adaface.face.recognize import wheel_model
+from adaface.pipelines import manifest
+from adaface.pipelines.manifest import Part
+from adaface.pipelines.settings import Settings
+
+BUILTIN = ("mini",)  # stacks that come with the package
+SFACE = "sface"  # the builtin recogniser, and the files of an installed package that it is made of
+BUILTIN_FILES = {
+    SFACE: ("face_detection_yunet_2023mar_int8bq.onnx", "face_recognition_sface_2021dec_int8bq.onnx")
+}
+EXTRA_SETTINGS = {"demo_prompts", "num_id_vectors"}  # settings of a stack beside those of `Settings`
+
+
+@dataclass(frozen=True)
+class FileCheck:
+    """One file of a stack, as listed and as found; `found` is None when the file is missing or has another size."""
+
+    role: str
+    name: str  # below the part's path
+    path: Path
+    bytes: int
+    expected: str
+    found: str | None
+
+    @property
+    def ok(self) -> bool:
+        """True if the file is what the manifest says."""
+        return self.expected == self.found
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A stack on disk: which model plays which role, under which licence, and how it is best used.
+
+    folder: where it lies. roles: name of the role (`manifest.ROLES`) -> Part. settings: recommended values by the
+    names of `Settings`, plus `demo_prompts` (list of texts) and `num_id_vectors`.
+    """
+
+    folder: Path
+    name: str
+    roles: Mapping[str, Part]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, stack: str | Path) -> "Stack":
+        """Read the manifest of `stack`: "mini", or a folder that holds a `stack.json`. Opens no model.
+
+        Raises MissingFileError: no such stack. StackError: the manifest is broken or of a later version.
+        """
+        folder = find(stack)
+        path = folder / manifest.MANIFEST
+        data = manifest.read(path)
+        entries = data.get("roles")
+        if not isinstance(entries, dict) or not isinstance(data.get("settings", {}), dict):
+            raise StackError(f'{path}: "roles" and "settings" must be JSON objects')
+        missing = [role for role in manifest.REQUIRED if role not in entries]
+        if missing:
+            raise StackError(
+                f"{path}: a stack needs the roles {', '.join(manifest.REQUIRED)}; missing: {', '.join(missing)}"
+            )
+        roles = {role: manifest.parse_part(role, entry, path) for role, entry in entries.items()}
+        loaded = cls(folder, str(data.get("name", folder.name)), roles, data.get("settings", {}))
+        loaded.recommended()  # a bad setting is found here, not in the middle of a run
+        return loaded
+
+    def recommended(self) -> Settings:
+        """The built-in defaults, overridden by this stack's settings. Raises StackError: an unknown or bad one."""
+        chosen = {key: value for key, value in self.settings.items() if key not in EXTRA_SETTINGS}
+        try:
+            return Settings.from_mapping(chosen)
+        except Exception as error:
+            raise StackError(f"{self.folder / manifest.MANIFEST}: settings: {error}") from error
+
+    def part(self, role: str) -> Part:
+        """The part that plays `role`. Raises StackError: this stack has none."""
+        if role not in self.roles:
+            purpose = manifest.ROLES.get(role, "unknown to this package")
+            raise StackError(f'stack "{self.name}" ({self.folder}) has no role "{role}": {purpose}')
+        return self.roles[role]
+
+    def path(self, role: str) -> Path:
+        """File or folder of `role`. Raises StackError: no such role, or a builtin without a file."""
+        part = self.part(role)
+        if part.path is None:
+            raise StackError(
+                f'stack "{self.name}": role "{role}" is the builtin "{part.builtin}", which has no path here'
+            )
+        return self.folder / part.path
+
+    def check_files(self, *roles: str) -> list[FileCheck]:
+        """Compare the files of `roles` (none given: of all) with the manifest; raises nothing."""
+        checks = []
+        for role in roles or tuple(self.roles):
+            part = self.part(role)
+            for name, record in part.files.items():
+                path = self._file(part, name)
+                same_size = path.is_file() and path.stat().st_size == record.bytes
+                found = files.sha256(path) if same_size else None
+                checks.append(FileCheck(role, name or path.name, path, record.bytes, record.sha256, found))
+        return checks
+
+    def _file(self, part: Part, name: str) -> Path:
+        if part.path is not None:
+            return self.folder / part.path / name
+        try:
+            return wheel_model(name)
+        except MissingFileError:
+            return Path(name)  # not there: found so by the checks
+
+    def verify(self, *roles: str) -> None:
+        """Raises StackError: a file of `roles` (none given: of all) is missing or changed; names each such file."""
+        bad = [check for check in self.check_files(*roles) if not check.ok]
+        if bad:
+            listed = "; ".join(f"{check.path}: {_fault(check)}" for check in bad)
+            raise StackError(
+                f'stack "{self.name}" is damaged. {listed}. Copy it again, or reinstall the package'
+            )
+
+
+def find(stack: str | Path) -> Path:
+    """Folder of the stack called `stack`, or `stack` itself if it is a folder with a manifest.
+
+    Raises MissingFileError: neither.
+    """
+    path = Path(stack).expanduser()
+    if str(stack) in BUILTIN:
+        path = Path(str(resources("adaface"))) / "mini" / "weights"
+        advice = f'The stack "{stack}" comes with the package: install it again'
+    else:
+        advice = f"Give a folder that holds a {manifest.MANIFEST}, or one of: {', '.join(BUILTIN)}"
+    if not (path / manifest.MANIFEST).is_file():
+        problem = f"no {manifest.MANIFEST} in it" if path.is_dir() else "no such stack"
+        raise MissingFileError(f"{path}: {problem}. {advice}")
+    return path.resolve()
+
+
+def write_manifest(
+    folder: str | Path, *, name: str, roles: Mapping[str, Part], settings: Mapping[str, Any]
+) -> Path:
+    """Measure the files of each role and write `folder/stack.json`; its path.
+
+    roles: parts with path or builtin, licence and options; their `files` are measured here. settings: see `Stack`.
+    Raises MissingFileError: a part is not in the folder. StackError: an unknown role or setting.
+    """
+    folder = Path(folder)
+    unknown = sorted(set(roles) - set(manifest.ROLES))
+    if unknown:
+        raise StackError(f"unknown roles: {', '.join(unknown)}. Known: {', '.join(manifest.ROLES)}")
+    measured = {role: _measure(folder, role, part) for role, part in roles.items()}
+    Stack(folder, name, measured, settings).recommended()
+    data = {
+        "format": manifest.FORMAT,
+        "version": manifest.VERSION,
+        "name": name,
+        "roles": {role: part.to_json() for role, part in measured.items()},
+        "settings": dict(settings),
+    }
+    text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+    return files.write_atomic(
+        folder / manifest.MANIFEST, lambda path: path.write_text(text, encoding="utf-8")
+    )
+
+
+def _measure(folder: Path, role: str, part: Part) -> Part:
+    if part.path is not None:
+        measured = manifest.record_files(folder / part.path)
+    else:
+        names = BUILTIN_FILES.get(part.builtin or "", ())
+        measured = {name: manifest.record_files(wheel_model(name))[""] for name in names}
+    return replace(part, files=measured, purpose=part.purpose or manifest.ROLES[role])
+
+
+def _fault(check: FileCheck) -> str:
+    if not check.path.is_file():
+        return "missing"
+    if check.found is None:
+        return f"{check.path.stat().st_size} bytes, expected {check.bytes}"
+    return f"sha256 {check.found[:12]}..., expected {check.expected[:12]}..."
