@@ -1,0 +1,110 @@
+"""`adaface mini`: build the small stack from face packs, measure it, look at its world."""
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from adaface.cli import options
+from adaface.cli.console import mistakes_told, out, print_json, working
+
+app = typer.Typer(no_args_is_help=True, help="Build, measure and look at the mini stack that comes with the package.")
+Data = Annotated[Path, typer.Option("--data", help="Folder with the face packs (docs/mini.md).")]
+People = Annotated[int, typer.Option("--people", help="How many held-out people to measure.", min=2)]
+
+
+@app.command()
+def build(
+    data: Data,
+    folder: Annotated[Path, typer.Option("--out", "-o", help="Folder of the runs and of the finished stack.")],
+    preset: Annotated[str, typer.Option("--preset", help="cpu (hours), gpu (half an hour) or smoke (seconds).")] = "cpu",
+    until: Annotated[str, typer.Option("--until", help="Stop after this step.")] = "stack",
+    device: options.Device = "auto",
+    threads: Annotated[int, typer.Option("--threads", help="CPU threads.", min=1)] = 1,
+    vae_start: Annotated[Path | None, typer.Option("--vae-start", help="An autoencoder's folder to start from.")] = None,
+) -> None:
+    """Make the mini stack from nothing, step by step. Stop it whenever you like: the same command goes on.
+
+    `adaface mini build --data DIR --out runs/mini`
+    """
+    with mistakes_told(False):
+        from adaface.mini import build as steps
+        from adaface.mini.config import preset as find_preset
+        from adaface.pipelines.base import choose_device
+
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
+        logging.getLogger("httpx").setLevel(logging.WARNING)
+        _threads(threads)
+        made = steps.Build(data, folder, find_preset(preset), choose_device(device), vae_start)
+        steps.run(made, until=until)
+        out.print(f"{folder / 'stack' if until == 'stack' else folder / 'run' / until}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def gates(
+    data: Data,
+    stack: options.StackName = "mini",
+    people: People = 64,
+    seed: Annotated[int, typer.Option("--seed", help="Draws the people and the pictures.")] = 0,
+    as_json: options.AsJson = False,
+) -> None:
+    """Print what the mini stack can do for people it was never trained on."""
+    with mistakes_told(as_json):
+        from adaface.evaluation.text_match import ClipScorer
+        from adaface.mini.gates import held_out, measure
+        from adaface.mini.measuring import held_out_world
+        from adaface.pipelines.personalizer import Personalizer
+
+        with working("measuring: some minutes"):
+            personalizer = Personalizer.from_pretrained(stack)
+            clip = ClipScorer.from_pretrained(personalizer.stack.path("clip"))
+            table = measure(personalizer, clip, held_out_world(data, personalizer.stack), held_out(data, people, seed), seed)
+        if as_json:
+            print_json({"gates": [vars(gate) | {"passed": gate.passed} for gate in table]})
+            return
+        for gate in table:
+            out.print(_line(gate), highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
+def world(
+    data: Data,
+    segmenter: Annotated[Path, typer.Option("--segmenter", help="Weights of the segmenter (run/faces).")],
+    file: Annotated[Path, typer.Option("--out", "-o", help="The picture to write.")] = Path("world.png"),
+    seed: Annotated[int, typer.Option("--seed", help="Draws the sheet.")] = 0,
+) -> None:
+    """Write a contact sheet of the training world, with the captions beside it as text."""
+    with mistakes_told(False):
+        from adaface.mini.measuring import contact_sheet_of_world
+
+        for line in contact_sheet_of_world(data, segmenter, file, seed):
+            out.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
+def pack(
+    data: Data,
+    file: Annotated[Path, typer.Option("--out", "-o", help="The archive to write.")] = Path("faces.zip"),
+    megabytes: Annotated[float, typer.Option("--megabytes", help="Largest size.", min=1)] = 58.0,
+) -> None:
+    """Pack what a build needs into one archive below a size, for a machine with a GPU and little bandwidth."""
+    with mistakes_told(False):
+        from adaface.mini.pack import write_pack
+
+        size = write_pack(data, file, int(megabytes * 1e6))
+        out.print(f"{file}: {size / 1e6:.1f} MB", highlight=False, soft_wrap=True)
+
+
+def _threads(count: int) -> None:
+    import torch
+
+    torch.set_num_threads(count)
+
+
+def _line(gate: object) -> str:
+    from adaface.mini.gates import Gate
+
+    assert isinstance(gate, Gate)
+    aim = "" if gate.aim is None else f"  aim {gate.aim:.2f} {'reached' if gate.passed else 'MISSED'}"
+    return f"{gate.name:58s} {gate.value:6.3f} [{gate.low:.3f}, {gate.high:.3f}]{aim}  {gate.note}"

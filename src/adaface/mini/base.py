@@ -1,0 +1,169 @@
+"""Base and ID teacher in one UNet: half of a batch reads captions, half "photo of a id person". Shapes: B, T, D.
+
+The two roles share the UNet's weights and differ in the text model that makes its context; a stack's manifest keeps
+them apart, so that another teacher can take the second place.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from PIL.Image import Image
+from torch import Generator, Tensor, nn
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from adaface.encoder.id_prompter import Arc2FacePrompter
+from adaface.mini.captions import caption
+from adaface.mini.latents import LatentSet
+from adaface.mini.look import CODES, GROUPS, LookCodes, look_words
+from adaface.mini.sampling import contact_sheet, decode, sample
+from adaface.mini.sface import SFace, identity_loss
+from adaface.text.clip import TextEncoder
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseConfig:
+    """One step of the joint training."""
+
+    batch: int = 64
+    context_dropout: float = 0.1
+    look_share: float = 0.7  # captions that name the look
+    soft_share: float = 0.5  # of them: each look word lies between its neighbours instead of on one
+    soft_width: float = 0.5  # how far, in units of the mean squared distance to the nearest centre
+    identity_weight: float = 0.0  # of the identity loss on decoded predictions
+    identity_pictures: int = 4  # a step
+    identity_below: float = 0.6  # only at times below this share
+
+
+@dataclass
+class BaseRecipe:
+    """Noise prediction on captions and on ID embeddings; the identity loss reads the ID half."""
+
+    unet: UNet2DConditionModel
+    text: CLIPTextModel
+    id_text: CLIPTextModel
+    tokenizer: CLIPTokenizer
+    scheduler: DDIMScheduler
+    data: LatentSet
+    looks: LookCodes
+    config: BaseConfig
+    vae: AutoencoderKL
+    recognizer: SFace | None = None
+    modules: dict[str, nn.Module] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.modules = {"unet": self.unet, "text": self.text, "id_text": self.id_text}
+        self.encoder = TextEncoder(self.text)
+        self.prompter = Arc2FacePrompter(self.id_text, self.tokenizer)
+        self.device = next(self.unet.parameters()).device
+        self.look_ids = torch.tensor(self.tokenizer.convert_tokens_to_ids([f"{w}</w>" for w in look_words()]))
+        facts = self.data.facts
+        plain = (facts.background == 0) & (facts.accessory == 0) & (facts.style == 0) & (facts.close == 0)
+        self.plain = plain.nonzero()[:, 0]
+        self.alphas = self.scheduler.alphas_cumprod.to(self.device)
+        self.prompter.to(self.device)
+
+    def step(self, generator: Generator) -> dict[str, Tensor]:
+        """One batch: captions of any picture, ID embeddings of plain photos; v-prediction on both."""
+        half = self.config.batch // 2
+        rows = torch.cat(
+            [
+                torch.randint(len(self.data), (half,), generator=generator),
+                self.plain[torch.randint(len(self.plain), (half,), generator=generator)],
+            ]
+        )
+        dropped = torch.rand(2 * half, generator=generator) < self.config.context_dropout
+        words = self.caption_context(rows[:half], dropped[:half], generator)
+        faces = self.prompter.context(self.data.ids[rows[half:]].to(self.device))
+        faces = torch.where(dropped[half:, None, None].to(self.device), self.empty_context(), faces)
+        context = torch.cat([words, faces.to(words)])  # (B, T, D)
+        clean = self.data.latents[rows].to(self.device).float()
+        noise = torch.randn(clean.shape, generator=generator).to(self.device)
+        share = torch.sigmoid(torch.randn(len(rows), generator=generator))  # logit-normal times
+        timesteps = (share * len(self.alphas)).long().clamp(0, len(self.alphas) - 1).to(self.device)
+        noisy = self.scheduler.add_noise(clean, noise, timesteps)
+        velocity = self.scheduler.get_velocity(clean, noise, timesteps)
+        guess = self.unet(noisy, timesteps, context).sample.float()
+        errors = (guess - velocity).square().mean((1, 2, 3))
+        terms = {"words": errors[:half].mean() / 2, "faces": errors[half:].mean() / 2}
+        if self.config.identity_weight and self.recognizer is not None:
+            usable = (share < self.config.identity_below) & ~dropped
+            chosen = usable.nonzero()[:, 0]
+            chosen = chosen[chosen >= half][: self.config.identity_pictures].to(self.device)
+            if len(chosen):
+                signal = self.alphas[timesteps[chosen]].sqrt()[:, None, None, None]
+                spread = (1 - self.alphas[timesteps[chosen]]).sqrt()[:, None, None, None]
+                predicted = signal * noisy[chosen] - spread * guess[chosen]
+                pictures = self.vae.decode(predicted).sample.float()
+                where, whose = self.data.landmarks[rows[chosen.cpu()]], self.data.ids[rows[chosen.cpu()]]
+                loss = identity_loss(self.recognizer, pictures, where.to(self.device), whose.to(self.device))
+                terms["identity"] = self.config.identity_weight * loss
+        return terms
+
+    def caption_context(self, rows: Tensor, dropped: Tensor, generator: Generator) -> Tensor:
+        """Text features (B, T, D) of fresh captions for these rows."""
+        config, facts = self.config, self.data.facts
+        distances = self.looks.distances(self.data.ids[rows])  # (B, G, C)
+        codes = distances.argmin(-1).tolist()
+        named = torch.rand(len(rows), generator=generator) < config.look_share
+        soft = torch.rand(len(rows), generator=generator) < config.soft_share
+        texts = [
+            "" if dropped[i] else caption(facts, int(row), codes[i] if named[i] else None, generator)
+            for i, row in enumerate(rows)
+        ]
+        ids = self.token_ids(texts)
+        embeds = self.encoder.embed_tokens(ids.to(self.device))
+        embeds = self.soften(embeds, ids, distances, soft)
+        return self.encoder(embeds)
+
+    def soften(self, embeds: Tensor, ids: Tensor, distances: Tensor, soft: Tensor) -> Tensor:
+        """Put each look word of the `soft` rows between its neighbours, weighted by how near their centres are."""
+        group = torch.full((int(self.look_ids.max()) + 2,), -1)
+        group[self.look_ids] = torch.arange(len(self.look_ids)) // CODES
+        which = group[ids.clamp_max(len(group) - 1)]  # (B, T), -1 where no look word stands
+        row, place = ((which >= 0) & soft[:, None]).nonzero(as_tuple=True)
+        if not len(row):
+            return embeds
+        unit = distances.min(-1).values.mean() * self.config.soft_width
+        near = (-distances / unit).softmax(-1)  # (B, G, C)
+        table = self.encoder.embed_tokens(self.look_ids.to(self.device)).view(GROUPS, CODES, -1)
+        mixed = torch.einsum("bgc,gcd->bgd", near.to(table), table)
+        embeds = embeds.clone()
+        embeds[row, place] = mixed[row, which[row, place]].to(embeds)
+        return embeds
+
+    def token_ids(self, texts: Sequence[str]) -> Tensor:
+        """Texts -> (B, T) int64, padded to the text length."""
+        length = self.encoder.max_length
+        tokens = self.tokenizer(
+            list(texts), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+        )
+        ids: Tensor = tokens.input_ids
+        return ids
+
+    def empty_context(self) -> Tensor:
+        """Text features (1, T, D) of no words: the unconditional side of both roles."""
+        return self.encoder(self.encoder.embed_tokens(self.token_ids([""]).to(self.device)))
+
+    def sample(self) -> Image | None:
+        """Six people drawn by the teacher, then by their look words under six captions; the originals on top."""
+        generator = torch.Generator().manual_seed(0)
+        rows = self.plain[:: len(self.plain) // 8][:8]
+        whose = self.data.ids[rows]
+        codes = self.looks.codes(whose).tolist()
+        scenes = ("", " wearing sunglasses", " wearing a red cap", " in a meadow", " under a night sky", " at sunset", "", "")
+        names = ["a photo of a " + " ".join(look_words()[g * CODES + c] for g, c in enumerate(code)) for code in codes]
+        texts = [f"{name} person{scene}" for name, scene in zip(names, scenes, strict=True)]
+        texts[6] = texts[6].replace("a photo", "a pencil sketch")
+        texts[7] = texts[7].replace("a photo", "a pop art poster")
+        empty = self.empty_context().expand(8, -1, -1)
+        words = self.encoder(self.encoder.embed_tokens(self.token_ids(texts).to(self.device)))
+        faces = self.prompter.context(whose.to(self.device))
+        real = decode(self.vae, self.data.latents[rows].to(self.device).float())
+        drawn = [
+            sample(self.unet, self.vae, self.scheduler, context, empty, generator, steps=20, guidance=2.0)
+            for context in (faces, words)
+        ]
+        return contact_sheet(torch.cat([real, *drawn]), columns=8)

@@ -1,0 +1,245 @@
+"""The mini stack from nothing, step by step; each step resumes, and is skipped once its result is there.
+
+`OUT/run/<step>/` holds the runs, `OUT/stack/` the result. Delete the folder of a step to do it and what follows anew.
+"""
+
+import dataclasses
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from safetensors.torch import load_file, save_file
+from torch import Generator, nn
+from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
+
+from adaface.encoder.inverse import AdaFaceEncoder
+from adaface.errors import ConfigError
+from adaface.files import write_atomic
+from adaface.mini import models
+from adaface.mini.base import BaseRecipe
+from adaface.mini.captions import vocabulary
+from adaface.mini.clip import ClipRecipe
+from adaface.mini.config import BuildConfig
+from adaface.mini.data import load_close, load_full
+from adaface.mini.encoder import EncoderRecipe
+from adaface.mini.latents import LatentSet, World, cache
+from adaface.mini.look import ClassWordNet, LookCodes, fit_class_words, fit_look_codes
+from adaface.mini.segment import Segmenter, SegmenterRecipe, load_portraits
+from adaface.mini.sface import SFace
+from adaface.mini.tokenizer import write_tokenizer
+from adaface.mini.vae import VaeRecipe, latent_statistics
+from adaface.training.loop import LoopConfig, Recipe, fit
+
+log = logging.getLogger(__name__)
+DONE = "done.json"
+
+
+@dataclass
+class Build:
+    """One build: where the data is, where things go, and on which device."""
+
+    data: Path
+    out: Path
+    config: BuildConfig
+    device: torch.device
+    vae_start: Path | None = None  # a diffusers folder to start the autoencoder from
+
+    def folder(self, step: str) -> Path:
+        """The run folder of a step."""
+        return self.out / "run" / step
+
+    def generator(self, step: str) -> Generator:
+        """Each step draws from its own stream of the build's seed."""
+        return torch.Generator().manual_seed(self.config.seed * 100 + list(STEPS).index(step))
+
+    def train(self, step: str, recipe: Recipe, loop: LoopConfig) -> None:
+        """Fit a recipe in the step's folder."""
+        fit(recipe, loop, self.folder(step), self.generator(step))
+
+    def finish(self, step: str, **figures: object) -> None:
+        """Mark a step as done, with what it measured."""
+        text = json.dumps(figures, indent=2) + "\n"
+        write_atomic(self.folder(step) / DONE, lambda path: path.write_text(text))
+        log.info("%s done: %s", step, figures)
+
+    def done(self, step: str) -> bool:
+        """True if the step's result is there."""
+        return (self.folder(step) / DONE).is_file()
+
+    @cached_property
+    def tokenizer(self) -> CLIPTokenizer:
+        """The tokenizer of the step `faces`."""
+        return CLIPTokenizer.from_pretrained(str(self.folder("faces") / "tokenizer"))
+
+    @cached_property
+    def looks(self) -> LookCodes:
+        """The look codes of the step `faces`."""
+        return LookCodes(**load_file(self.folder("faces") / "look_codes.safetensors"))
+
+    @cached_property
+    def world(self) -> World:
+        """The training world, with the segmenter and classifier of the step `faces`."""
+        segmenter, classifier = Segmenter().to(self.device), ClassWordNet(self.config.sizes.id_width)
+        segmenter.load_state_dict(load_file(self.folder("faces") / "segmenter.safetensors"))
+        classifier.load_state_dict(load_file(self.folder("faces") / "class_words.safetensors"))
+        classifier.eval()
+        return World(load_full(self.data, split=0), load_close(self.data), segmenter, classifier)
+
+    @cached_property
+    def recognizer(self) -> SFace:
+        """The differentiable recogniser."""
+        return SFace().to(self.device)
+
+    @cached_property
+    def vae(self) -> AutoencoderKL:
+        """The finished autoencoder, frozen."""
+        vae = AutoencoderKL.from_pretrained(self.folder("vae") / "model", low_cpu_mem_usage=False)
+        return vae.eval().requires_grad_(False).to(self.device)
+
+    @cached_property
+    def latents(self) -> LatentSet:
+        """The cached world."""
+        return LatentSet.load(self.folder("latents") / "latents.safetensors")
+
+    def base_recipe(self, *, identity: bool = False) -> BaseRecipe:
+        """UNet and text models, new or as the step `base` left them, with what they train on."""
+        sizes = self.config.sizes
+        unet, text, id_text = models.new_unet(sizes), *(models.new_text_model(sizes, self.tokenizer) for _ in "ab")
+        parts: dict[str, nn.Module] = {"unet": unet, "text": text, "id_text": id_text}
+        finished = self.folder("identity" if self.done("identity") else "base")
+        if (finished / DONE).is_file():
+            for name, module in parts.items():
+                module.load_state_dict(load_file(finished / f"{name}.safetensors"))
+        for module in parts.values():
+            module.to(self.device)
+        return BaseRecipe(
+            models.for_training(unet), text, id_text, self.tokenizer, models.new_scheduler(), self.latents, self.looks,
+            self.config.identity_step if identity else self.config.base_step,
+            self.vae, self.recognizer if identity and self.config.identity_step.identity_weight else None,
+        )  # fmt: skip
+
+
+def faces(build: Build) -> None:
+    """Segmenter, class words, look words, tokenizer."""
+    folder, generator = build.folder("faces"), build.generator("faces")
+    segmenter = Segmenter().to(build.device)
+    recipe = SegmenterRecipe(segmenter, *load_portraits(build.data))
+    build.train("faces", recipe, build.config.segmenter)
+    close, full = load_close(build.data), load_full(build.data, split=0)
+    net, accuracies = fit_class_words(close.ids, close.gender, close.age, generator)
+    looks = fit_look_codes(torch.cat([full.ids, close.ids]), generator)
+    _save(folder / "segmenter.safetensors", segmenter)
+    _save(folder / "class_words.safetensors", net)
+    tensors = {"rotation": looks.rotation.contiguous(), "centres": looks.centres.contiguous()}
+    write_atomic(folder / "look_codes.safetensors", lambda path: save_file(tensors, path))
+    write_tokenizer(folder / "tokenizer", vocabulary(), build.config.sizes.text_length)
+    kept = float((looks.decode(looks.codes(full.ids)) * full.ids).sum(-1).mean())
+    build.finish("faces", segmenter_iou=recipe.score(), class_words=accuracies, look_words_cosine=kept)
+
+
+def vae(build: Build) -> None:
+    """The autoencoder, its latents whitened."""
+    model = models.new_vae(build.config.sizes)
+    if build.vae_start is not None:
+        model = AutoencoderKL.from_pretrained(build.vae_start, low_cpu_mem_usage=False)
+    model.to(build.device)
+    recognizer = build.recognizer if build.config.vae_step.identity else None
+    build.train("vae", VaeRecipe(model, build.world, build.config.vae_step, recognizer), build.config.vae)
+    mean, std = latent_statistics(model.eval(), build.world, build.generator("vae"))
+    models.whiten_latents(model, mean, std)
+    model.save_pretrained(build.folder("vae") / "model")
+    build.finish("vae")
+
+
+def latents(build: Build) -> None:
+    """The world as cached latents."""
+    plain, composed, close = build.config.rounds
+    data = cache(build.world, build.vae, build.generator("latents"), plain=plain, composed=composed, close=close)
+    data.save(build.folder("latents") / "latents.safetensors")
+    build.finish("latents", pictures=len(data))
+
+
+def base(build: Build) -> None:
+    """Base and ID teacher, on noise prediction alone."""
+    _fit_base(build, "base", build.config.base)
+
+
+def identity(build: Build) -> None:
+    """Base and ID teacher go on, with the identity loss on decoded predictions."""
+    _fit_base(build, "identity", build.config.identity)
+
+
+def _fit_base(build: Build, step: str, loop: LoopConfig) -> None:
+    recipe = build.base_recipe(identity=step == "identity")
+    build.train(step, recipe, loop)
+    for name, module in recipe.modules.items():
+        _save(build.folder(step) / f"{name}.safetensors", module)
+    build.finish(step)
+
+
+def clip(build: Build) -> None:
+    """The image-text model that scores."""
+    model = models.new_clip(build.config.sizes, build.tokenizer).to(build.device)
+    build.train("clip", ClipRecipe(model, build.tokenizer, build.vae, build.latents, build.config.clip_step), build.config.clip)
+    _save(build.folder("clip") / "clip.safetensors", model)
+    build.finish("clip")
+
+
+def encoder(build: Build) -> None:
+    """The AdaFace encoder: stage 1."""
+    recipe = EncoderRecipe(new_encoder(build), build.base_recipe(), build.config.encoder_step)
+    build.train("encoder", recipe, build.config.encoder)
+    recipe.encoder.save_pretrained(build.folder("encoder") / "model")
+    build.finish("encoder")
+
+
+def new_encoder(build: Build) -> AdaFaceEncoder:
+    """A copy of the base's text model whose last norm gives rows of the token table's size, not of size 1."""
+    text = build.base_recipe().text
+    model = AdaFaceEncoder.from_text_encoder(text, build.tokenizer, recognizer="sface", licence="research only")
+    with torch.no_grad():
+        rows = text.get_input_embeddings().weight
+        model.final_layer_norm.weight.fill_(float(rows.std()))
+        model.final_layer_norm.bias.zero_()
+    return model.to(build.device)
+
+
+def stack(build: Build) -> None:
+    """Everything as one folder with a manifest."""
+    from adaface.mini.stack import write_stack
+
+    build.finish("stack", **write_stack(build))
+
+
+STEPS: dict[str, Callable[[Build], None]] = {
+    step.__name__: step for step in (faces, vae, latents, base, identity, clip, encoder, stack)
+}
+
+
+def run(build: Build, *, until: str = "stack") -> None:
+    """Do every step that is not done yet, in order, up to `until`.
+
+    Raises ConfigError: no such step.
+    """
+    if until not in STEPS:
+        raise ConfigError(f"step {until!r}: there are {', '.join(STEPS)}")
+    build.out.mkdir(parents=True, exist_ok=True)
+    settings = json.dumps(dataclasses.asdict(build.config), indent=2, default=str) + "\n"
+    write_atomic(build.out / "build.json", lambda path: path.write_text(settings))
+    for name, step in STEPS.items():
+        if not build.done(name):
+            log.info("step %s", name)
+            build.folder(name).mkdir(parents=True, exist_ok=True)
+            step(build)
+        if name == until:
+            return
+
+
+def _save(path: Path, module: nn.Module) -> None:
+    tensors = {name: t.detach().cpu().contiguous() for name, t in module.state_dict().items()}
+    write_atomic(path, lambda beside: save_file(tensors, beside))

@@ -1,0 +1,88 @@
+"""Captions of the small world: facts -> words, in several phrasings. Shapes: B, G=16 look words."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Generator
+
+from adaface.mini.look import CODES, look_words
+from adaface.mini.world import ACCESSORIES, BACKGROUNDS, CLASS_WORDS, STYLES, Facts
+
+PHRASINGS = (
+    "a {style} of {subject}{accessory}{background}",
+    "{style} of {subject}{background}{accessory}",
+    "a {style} of {subject}, {accessory}, {background}",
+    "{subject}{accessory}{background}, {style}",
+    "{background}, a {style} of {subject}{accessory}",
+)
+CLOSE = ("a close-up ", "close-up ")
+TEMPLATE_WORDS = ("photo", "of", "a", "id", "person", ",", "face", "portrait", "picture", "the", "an", "and", "with")
+EXTRA_WORDS = ("boy", "girl", "child", "guy", "lady", "smiling", "close-up", "wearing", "standing", "looking")
+
+
+def caption(facts: Facts, row: int, looks: Sequence[int] | None, generator: Generator) -> str:
+    """The caption of one picture. looks: codes (G,) to name the look before the class word; None leaves it unnamed.
+
+    Half of the captions that could say man or woman say person; a caption says all facts that are not plain.
+    """
+    draw = torch.rand(5, generator=generator).tolist()
+    class_word = CLASS_WORDS[int(facts.class_word[row])] if draw[0] < 0.5 else "person"
+    words = [class_word]
+    if looks is not None:
+        named = name_look(looks, draw[1], generator)
+        words = named if len(named) == len(looks) and draw[4] < 0.3 else named + words  # a whole look needs no noun
+    style = STYLES[int(facts.style[row])]
+    if int(facts.close[row]):
+        style = "close-up " + style
+    pattern = PHRASINGS[int(draw[2] * len(PHRASINGS))]
+    subject = " ".join(words)
+    text = pattern.format(
+        style=style,
+        subject=subject if draw[3] < 0.3 and "of {subject}" not in pattern else with_article(subject),
+        accessory=_part(ACCESSORIES[int(facts.accessory[row])], pattern, "{accessory}"),
+        background=_part(BACKGROUNDS[int(facts.background[row])], pattern, "{background}"),
+    )
+    return tidy(text)
+
+
+def name_look(looks: Sequence[int], draw: float, generator: Generator) -> list[str]:
+    """All 16 words of a look in most captions, else a random subset in their order."""
+    words = look_words()
+    chosen = [words[g * CODES + int(code)] for g, code in enumerate(looks)]
+    if draw < 0.8:
+        return chosen
+    keep = torch.rand(len(chosen), generator=generator) < torch.rand(1, generator=generator)
+    return [word for word, kept in zip(chosen, keep.tolist(), strict=True) if kept]
+
+
+def plain_caption(facts: Facts, row: int) -> str:
+    """The one canonical caption of a picture's facts, class word included, for retrieval."""
+    parts = (
+        f"a {STYLES[int(facts.style[row])]} of {with_article(CLASS_WORDS[int(facts.class_word[row])])}",
+        ACCESSORIES[int(facts.accessory[row])],
+        BACKGROUNDS[int(facts.background[row])],
+    )
+    return " ".join(part for part in parts if part)
+
+
+def with_article(words: str) -> str:
+    """"man" -> "a man", "old man" -> "an old man"."""
+    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
+
+
+def vocabulary() -> list[str]:
+    """Every word that is to be one token, template words first."""
+    sentences = (*TEMPLATE_WORDS, *CLASS_WORDS, *STYLES, *BACKGROUNDS, *ACCESSORIES, *EXTRA_WORDS)
+    words = [word for sentence in sentences for word in sentence.split()]
+    return list(dict.fromkeys(words + look_words()))
+
+
+def tidy(text: str) -> str:
+    """One space between words, no comma without words beside it."""
+    parts = [" ".join(part.split()) for part in text.split(",")]
+    return ", ".join(part for part in parts if part)
+
+
+def _part(words: str, pattern: str, slot: str) -> str:
+    joined = ", " + slot in pattern or pattern.startswith(slot)
+    return words if joined or not words else f" {words}"

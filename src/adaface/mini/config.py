@@ -1,0 +1,90 @@
+"""What one build of the mini stack does, as presets: `cpu` (hours), `gpu` (under half an hour), `smoke` (seconds)."""
+
+import math
+from dataclasses import dataclass, field
+
+from adaface.errors import ConfigError
+from adaface.mini.base import BaseConfig
+from adaface.mini.clip import ClipConfig
+from adaface.mini.encoder import EncoderConfig
+from adaface.mini.models import MiniConfig
+from adaface.mini.vae import VaeConfig
+from adaface.training.loop import LoopConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildConfig:
+    """Sizes, and for each step what it does and how long."""
+
+    sizes: MiniConfig = field(default_factory=MiniConfig)
+    segmenter: LoopConfig
+    vae: LoopConfig
+    base: LoopConfig
+    identity: LoopConfig  # the base goes on with the identity loss
+    clip: LoopConfig
+    encoder: LoopConfig
+    vae_step: VaeConfig = field(default_factory=VaeConfig)
+    base_step: BaseConfig = field(default_factory=BaseConfig)
+    identity_step: BaseConfig = field(default_factory=lambda: BaseConfig(identity_weight=0.15))
+    clip_step: ClipConfig = field(default_factory=ClipConfig)
+    encoder_step: EncoderConfig = field(default_factory=EncoderConfig)
+    rounds: tuple[int, int, int] = (2, 4, 1)  # cached latents of each crop: plain, composed; of each close-up
+    seed: int = 0
+
+
+def minutes(count: float, rate: float, **rest: float) -> LoopConfig:
+    """A loop of so many minutes at this learning rate."""
+    return LoopConfig(seconds=count * 60, learning_rate=rate, **rest)  # type: ignore[arg-type]
+
+
+def _steps(count: int, rate: float) -> LoopConfig:
+    return LoopConfig(steps=count, seconds=math.inf, learning_rate=rate, bf16=False, log_every=1)
+
+
+PRESETS = {
+    "cpu": BuildConfig(
+        segmenter=minutes(12, 2e-3),
+        vae=minutes(60, 6e-4, max_grad_norm=1.0, weight_decay=0.0),
+        base=minutes(90, 5e-4),
+        identity=minutes(60, 2e-4),
+        clip=minutes(20, 5e-4),
+        encoder=minutes(30, 3e-4),
+    ),
+    "gpu": BuildConfig(
+        segmenter=minutes(0.5, 2e-3),
+        vae=minutes(4, 6e-4, weight_decay=0.0),
+        base=minutes(9, 6e-4, ema_decay=0.9995),
+        identity=minutes(6, 2e-4, ema_decay=0.9995),
+        clip=minutes(2, 5e-4),
+        encoder=minutes(4, 3e-4),
+        vae_step=VaeConfig(plain=96, composed=96, close=32),
+        base_step=BaseConfig(batch=512),
+        identity_step=BaseConfig(batch=512, identity_weight=0.15, identity_pictures=64),
+        clip_step=ClipConfig(batch=512),
+        encoder_step=EncoderConfig(batch=256),
+        rounds=(4, 10, 2),
+    ),
+    "smoke": BuildConfig(
+        sizes=MiniConfig(text_width=32, text_layers=3, text_heads=2, unet_widths=(32, 32), unet_heads=2,
+                         vae_widths=(8, 8, 8, 16), latent_channels=4, clip_width=32, clip_layers=1, id_width=32),
+        segmenter=_steps(2, 1e-3),
+        vae=_steps(2, 1e-3),
+        base=_steps(2, 1e-3),
+        identity=_steps(1, 1e-3),
+        clip=_steps(2, 1e-3),
+        encoder=_steps(2, 1e-3),
+        vae_step=VaeConfig(plain=2, composed=2, close=2, identity=0.0),
+        base_step=BaseConfig(batch=4),
+        identity_step=BaseConfig(batch=4),
+        clip_step=ClipConfig(batch=4),
+        encoder_step=EncoderConfig(batch=2),
+        rounds=(1, 1, 1),
+    ),
+}  # fmt: skip
+
+
+def preset(name: str) -> BuildConfig:
+    """One of the presets. Raises ConfigError: none of that name."""
+    if name not in PRESETS:
+        raise ConfigError(f"preset {name!r}: there are {', '.join(PRESETS)}")
+    return PRESETS[name]

@@ -1,0 +1,108 @@
+"""Recipe of the AdaFace encoder: stage 1 in its plain form. Shapes: B, K=16 rows, D width, T text positions.
+
+The student is the base with the subject embeddings in an ordinary prompt; the target is the ID teacher's own
+prediction on the same noisy latents. Source: AdaFace, stage 1; docs/method.md.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from PIL.Image import Image
+from torch import Generator, Tensor, nn
+
+from adaface.encoder.inverse import AdaFaceEncoder
+from adaface.mini.base import BaseRecipe
+from adaface.mini.look import CODES, GROUPS
+from adaface.mini.sampling import contact_sheet, decode, sample
+
+TEMPLATES = ("a photo of {}", "a photo of a {} person", "photo of {}", "a photo of {} person", "a portrait of {}", "{}")
+FILL = ","  # stands for each subject row until it is filled
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """One step of the distillation."""
+
+    batch: int = 32
+    id_noise: float = 0.3  # most relative noise on an ID embedding, drawn for each
+    words: float = 1.0  # weight of the warm start at the rows of the nearest look words, falling to 0
+    word_steps: int = 1500
+
+
+@dataclass
+class EncoderRecipe:
+    """Trains the inverse encoder; everything of the base stays as it is."""
+
+    encoder: AdaFaceEncoder
+    base: BaseRecipe
+    config: EncoderConfig
+    modules: dict[str, nn.Module] = field(init=False)
+    done: int = 0
+
+    def __post_init__(self) -> None:
+        self.modules = {"encoder": self.encoder}
+        for module in self.base.modules.values():
+            module.requires_grad_(False)
+
+    def step(self, generator: Generator) -> dict[str, Tensor]:
+        """Random ID near a real one, its teacher's prediction, the student's."""
+        base, config = self.base, self.config
+        rows = base.plain[torch.randint(len(base.plain), (config.batch,), generator=generator)]
+        ids = base.data.ids[rows]
+        spread = config.id_noise * torch.rand(len(ids), 1, generator=generator) / ids.shape[-1] ** 0.5
+        ids = F.normalize(ids + spread * torch.randn(ids.shape, generator=generator), dim=-1).to(base.device)
+        clean = base.data.latents[rows].to(base.device).float()
+        noise = torch.randn(clean.shape, generator=generator).to(base.device)
+        share = torch.sigmoid(torch.randn(len(rows), generator=generator))
+        timesteps = (share * len(base.alphas)).long().clamp(0, len(base.alphas) - 1).to(base.device)
+        noisy = base.scheduler.add_noise(clean, noise, timesteps)
+        with torch.no_grad():
+            id_prompt = base.prompter(ids)  # (B, K, D)
+            target = base.unet(noisy, timesteps, base.prompter.context(ids)).sample
+        subject = self.encoder(id_prompt)  # (B, K, D), text prompt space
+        template = TEMPLATES[int(torch.randint(len(TEMPLATES), (1,), generator=generator))]
+        guess = base.unet(noisy, timesteps, self.fill(template, subject)).sample
+        terms = {"distill": F.mse_loss(guess.float(), target.float())}
+        weight = config.words * max(0.0, 1 - self.done / config.word_steps)
+        if weight:
+            terms["words"] = weight * F.mse_loss(subject.float(), self.look_rows(ids)) / self.row_variance()
+        self.done += 1
+        return terms
+
+    def fill(self, template: str, subject: Tensor) -> Tensor:
+        """Text features (B, T, D) of a template with the subject rows (B, K, D) in its place."""
+        base = self.base
+        before = template.split("{}")[0]
+        count = subject.shape[1]
+        ids = base.token_ids([template.format(" ".join([FILL] * count))])
+        start = 1 + len(base.tokenizer(before, add_special_tokens=False).input_ids)
+        embeds = base.encoder.embed_tokens(ids.to(base.device)).expand(len(subject), -1, -1)
+        return base.encoder(torch.cat([embeds[:, :start].to(subject), subject, embeds[:, start + count :].to(subject)], 1))
+
+    def look_rows(self, ids: Tensor) -> Tensor:
+        """Token rows (B, K, D) of each ID's look words, between neighbours: what text alone can say of a face."""
+        base = self.base
+        distances = base.looks.distances(ids.cpu())
+        unit = distances.min(-1).values.mean() * base.config.soft_width
+        near = (-distances / unit).softmax(-1).to(base.device)
+        table = base.encoder.embed_tokens(base.look_ids.to(base.device)).view(GROUPS, CODES, -1)
+        return torch.einsum("bgc,gcd->bgd", near, table.float())
+
+    def row_variance(self) -> Tensor:
+        """Variance of the look words' rows, so that the warm start is free of their scale."""
+        return self.base.encoder.embed_tokens(self.base.look_ids.to(self.base.device)).float().var()
+
+    def sample(self) -> Image | None:
+        """The same people by the teacher and by the student under two prompts; the originals on top."""
+        base, generator = self.base, torch.Generator().manual_seed(0)
+        rows = base.plain[:: len(base.plain) // 8][:8]
+        ids = base.data.ids[rows].to(base.device)
+        subject = self.encoder(base.prompter(ids))
+        empty = base.empty_context().expand(8, -1, -1)
+        contexts = [base.prompter.context(ids)]
+        contexts += [self.fill(t, subject) for t in ("a photo of {}", "a photo of {} wearing sunglasses in a meadow")]
+        drawn = [
+            sample(base.unet, base.vae, base.scheduler, c, empty, generator, steps=20, guidance=2.0) for c in contexts
+        ]
+        return contact_sheet(torch.cat([decode(base.vae, base.data.latents[rows].to(base.device).float()), *drawn]))

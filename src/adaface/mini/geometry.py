@@ -1,0 +1,92 @@
+"""Batched plane geometry for 64-pixel pictures: crops with jitter, alignment. Shapes: B, S pixels, 5 landmarks."""
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+SIZE = 64  # pixels of a picture of the mini stack
+# The ArcFace 112x112 template, in the order image-left eye, image-right eye, nose, mouth corners.
+TEMPLATE = torch.tensor(
+    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
+)
+MIRRORED = [1, 0, 2, 4, 3]  # the landmarks of a mirrored picture
+
+
+def similarity(source: Tensor, target: Tensor) -> Tensor:
+    """Least-squares similarity that takes source (B, P, 2) to target (B, P, 2): (B, 2, 3)."""
+    mean_s, mean_t = source.mean(1), target.mean(1)
+    s, t = source - mean_s[:, None], target - mean_t[:, None]
+    norm = s.square().sum((1, 2))
+    a = (s * t).sum((1, 2)) / norm
+    b = (s[..., 0] * t[..., 1] - s[..., 1] * t[..., 0]).sum(1) / norm
+    turn = torch.stack([torch.stack([a, -b], -1), torch.stack([b, a], -1)], 1)  # (B, 2, 2)
+    shift = mean_t - (turn @ mean_s[..., None])[..., 0]
+    return torch.cat([turn, shift[..., None]], -1)
+
+
+def resample(images: Tensor, to_source: Tensor, size: int, mode: str = "bilinear") -> Tensor:
+    """Pictures (B, C, S, S) seen through maps from output to source pixels (B, 2, 3): (B, C, size, size)."""
+    line = torch.arange(size, dtype=torch.float32, device=images.device)
+    y, x = torch.meshgrid(line, line, indexing="ij")
+    points = torch.stack([x, y, torch.ones_like(x)], -1).view(1, -1, 3) @ to_source.transpose(1, 2)
+    extent = torch.tensor(images.shape[:1:-1], device=images.device)  # width, height
+    grid = (points + 0.5) * 2 / extent - 1
+    return F.grid_sample(
+        images, grid.view(len(images), size, size, 2), mode=mode, padding_mode="border", align_corners=False
+    )
+
+
+def align(images: Tensor, landmarks: Tensor, size: int = 112) -> Tensor:
+    """Faces (B, 3, S, S) moved onto the recogniser's template: (B, 3, size, size); differentiable."""
+    template = TEMPLATE.to(images.device).expand(len(images), -1, -1) * (size / 112)
+    return resample(images, similarity(template, landmarks), size)
+
+
+def jitter(count: int, source: int, side: tuple[float, float], generator: Generator) -> tuple[Tensor, Tensor]:
+    """Random crops of `source`-pixel pictures: maps to source pixels (B, 2, 3), and who is mirrored (B,) bool.
+
+    side: smallest and largest side of the crop in source pixels; the centre moves by up to 2, the tilt by 0.05 rad.
+    """
+    draw = torch.rand(4, count, generator=generator)
+    scale = (side[0] + (side[1] - side[0]) * draw[0]) / SIZE
+    turn = torch.randn(count, generator=generator) * 0.05
+    mirrored = draw[3] < 0.5
+    cos, sin = scale * torch.cos(turn), scale * torch.sin(turn)
+    rows = torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], 1)
+    flip = torch.ones(count, 1, 2)
+    flip[mirrored, :, 0] = -1
+    rows = rows * flip  # mirror x first
+    room = max(0.0, min(2.0, (source - side[0]) / 2))
+    centre = (source - 1) / 2 + (draw[1:3].T - 0.5) * 2 * room
+    middle = torch.full((2,), (SIZE - 1) / 2)
+    shift = centre - (rows @ middle)
+    return torch.cat([rows, shift[..., None]], -1), mirrored
+
+
+def fixed_crop(count: int, source: int) -> Tensor:
+    """The central 64 pixels, unturned: maps to source pixels (B, 2, 3)."""
+    shift = (source - SIZE) / 2
+    return torch.tensor([[1.0, 0.0, shift], [0.0, 1.0, shift]]).expand(count, -1, -1)
+
+
+def move_landmarks(landmarks: Tensor, to_source: Tensor, mirrored: Tensor) -> Tensor:
+    """Landmarks in source pixels (B, 5, 2) -> pixels of the crop, eyes and corners swapped where mirrored."""
+    back = torch.linalg.inv(to_source[..., :2])
+    moved = (landmarks - to_source[:, None, :, 2]) @ back.transpose(1, 2)
+    return torch.where(mirrored[:, None, None], moved[:, MIRRORED], moved)
+
+
+def disc(x: Tensor, y: Tensor, centre: Tensor, radius: Tensor) -> Tensor:
+    """Soft ellipse on a pixel grid; centre, radius: (B, 2) pixels -> (B, S, S) in 0..1, one pixel of edge."""
+    dx = (x - centre[:, 0, None, None]) / radius[:, 0, None, None]
+    dy = (y - centre[:, 1, None, None]) / radius[:, 1, None, None]
+    distance = (torch.sqrt(dx.square() + dy.square() + 1e-6) - 1) * radius.min(-1).values[:, None, None]
+    return (0.5 - distance).clamp(0, 1)
+
+
+def grid(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Pixel coordinates x, y of a picture, each (1, 64, 64)."""
+    line = torch.arange(SIZE, dtype=torch.float32, device=device)
+    y, x = torch.meshgrid(line, line, indexing="ij")
+    return x[None], y[None]
+

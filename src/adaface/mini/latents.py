@@ -1,0 +1,141 @@
+"""Composed pictures as cached latents: made once, trained on many times. Shapes: N pictures, C channels, 8x8."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL
+from safetensors.torch import load_file, save_file
+from torch import Generator, Tensor
+
+from adaface.files import write_atomic
+from adaface.mini.data import FacePack
+from adaface.mini.geometry import SIZE, fixed_crop, jitter, move_landmarks, resample
+from adaface.mini.look import ClassWordNet
+from adaface.mini.segment import Segmenter
+from adaface.mini.world import Facts, compose, draw_facts
+
+FULL_SIDE = (60.0, 70.0)  # pixels of the 80-pixel crop that a picture shows
+CLOSE_SIDE = (58.0, 64.0)  # the same of a 64-pixel close-up
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """A batch of the world: pictures (B, 3, 64, 64) in 0..1, landmarks (B, 5, 2), ids (B, D_id), facts."""
+
+    pictures: Tensor
+    landmarks: Tensor
+    ids: Tensor
+    facts: Facts
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentSet:
+    """Latents (N, C, 8, 8) float16 with what they show: landmarks (N, 5, 2), ids (N, D_id), facts (N,) each."""
+
+    latents: Tensor
+    landmarks: Tensor
+    ids: Tensor
+    facts: Facts
+
+    def __len__(self) -> int:
+        return len(self.latents)
+
+    def save(self, path: str | Path) -> None:
+        """Write one safetensors file."""
+        tensors = {"latents": self.latents, "landmarks": self.landmarks, "ids": self.ids}
+        tensors |= {f"facts.{n}": getattr(self.facts, n) for n in Facts.__dataclass_fields__}
+        write_atomic(path, lambda beside: save_file({n: t.contiguous() for n, t in tensors.items()}, beside))
+
+    @classmethod
+    def load(cls, path: str | Path) -> "LatentSet":
+        """Read what `save` wrote."""
+        tensors = load_file(path)
+        facts = Facts(**{n: tensors.pop(f"facts.{n}") for n in Facts.__dataclass_fields__})
+        return cls(**tensors, facts=facts)
+
+
+class World:
+    """Face packs made into pictures: segmented, classified, jittered, composed."""
+
+    def __init__(self, full: FacePack, close: FacePack, segmenter: Segmenter, classifier: ClassWordNet) -> None:
+        self.packs = (full, close)
+        self.device = next(segmenter.parameters()).device
+        self.masks = tuple(_masks(segmenter.eval(), pack.images) for pack in self.packs)
+        self.class_words = tuple(classifier.class_words(pack.ids) for pack in self.packs)
+
+    def view(self, rows: Tensor, generator: Generator, *, close: bool = False, plain: bool, fixed: bool = False) -> Pictures:
+        """Pictures of these rows of a pack. plain: the photo as it is. fixed: no jitter."""
+        pack, device = self.packs[close], self.device
+        source = pack.images.shape[-1]
+        images = pack.images[rows].to(device).float() / 255
+        if fixed:
+            maps, mirrored = fixed_crop(len(rows), source), torch.zeros(len(rows), dtype=torch.bool)
+        else:
+            maps, mirrored = jitter(len(rows), source, CLOSE_SIDE if close else FULL_SIDE, generator)
+        crops = resample(images, maps.to(device), SIZE).clamp(0, 1)
+        landmarks = move_landmarks(pack.landmarks[rows], maps, mirrored)
+        framing = torch.full((len(rows),), int(close))
+        words = self.class_words[close][rows]
+        facts = draw_facts(words, framing, generator)
+        if plain:
+            nothing = torch.zeros_like(words)
+            facts = Facts(background=nothing, accessory=nothing, style=nothing, class_word=words, close=framing)
+        else:
+            masks = resample(self.masks[close][rows].to(device).float() / 255, maps.to(device), SIZE)
+            crops = compose(crops, masks, landmarks.to(device), facts, generator)
+        return Pictures(pictures=crops, landmarks=landmarks, ids=pack.ids[rows], facts=facts)
+
+    def everything(self, rounds: int, generator: Generator, *, plain: bool, close: bool, batch: int = 64) -> Iterator[Pictures]:
+        """Every row of a pack `rounds` times, in batches."""
+        for _ in range(rounds):
+            for rows in torch.randperm(len(self.packs[close]), generator=generator).split(batch):
+                yield self.view(rows, generator, close=close, plain=plain)
+
+
+@torch.no_grad()
+def _masks(segmenter: Segmenter, images: Tensor, batch: int = 64) -> Tensor:
+    """The person in each crop (N, 3, S, S) uint8, once and for all: (N, 1, S, S) uint8."""
+    device = next(segmenter.parameters()).device
+    parts = []
+    for chunk in images.split(batch):
+        with torch.autocast(device.type, torch.bfloat16):
+            parts.append((segmenter.person(chunk.to(device).float() / 255).float() * 255).round().byte().cpu())
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def encode(vae: AutoencoderKL, pictures: Tensor, bf16: bool = True) -> Tensor:
+    """Pictures (B, 3, 64, 64) in 0..1 -> latents (B, C, 8, 8) float16, the mode."""
+    device = pictures.device.type
+    with torch.autocast(device, torch.bfloat16, enabled=bf16):
+        latents: Tensor = vae.encode(pictures * 2 - 1).latent_dist.mode()
+    return latents.half()
+
+
+def cache(
+    world: World,
+    vae: AutoencoderKL,
+    generator: Generator,
+    *,
+    plain: int,
+    composed: int,
+    close: int,
+    progress: Callable[[int], None] = lambda done: None,
+) -> LatentSet:
+    """Encode the world: every full crop `plain` times as it is and `composed` times composed, close-ups `close` times."""
+    parts = []
+    streams = [(plain, True, False), (composed, False, False), (close, False, True)]
+    for rounds, is_plain, is_close in streams:
+        for batch in world.everything(rounds, generator, plain=is_plain, close=is_close):
+            parts.append((encode(vae, batch.pictures).cpu(), batch))
+            progress(len(batch.ids))
+    batches = [batch for _, batch in parts]
+    names = Facts.__dataclass_fields__
+    return LatentSet(
+        latents=torch.cat([latents for latents, _ in parts]),
+        landmarks=torch.cat([b.landmarks for b in batches]),
+        ids=torch.cat([b.ids for b in batches]),
+        facts=Facts(**{n: torch.cat([getattr(b.facts, n) for b in batches]) for n in names}),
+    )

@@ -1,0 +1,1 @@
+"""What every recipe shares: one resumable loop."""
