@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 WORDS = [
@@ -172,3 +173,35 @@ def write_strangers(path: Path, count: int = 50) -> None:
 
     rows = np.random.default_rng(0).normal(size=(count, 128)).astype(np.float32)
     save_file({"id_embeddings": rows / np.linalg.norm(rows, axis=1, keepdims=True)}, path)
+
+
+@pytest.fixture(scope="session")
+def tiny_stack(tmp_path_factory) -> Path:
+    """Folder of the tiny stack; not to be changed."""
+    return write_tiny_stack(tmp_path_factory.mktemp("tiny-stack"))
+
+
+@pytest.fixture(scope="session")
+def personalizer(tiny_stack):
+    """The tiny stack, opened on the CPU."""
+    from adaface.pipelines.personalizer import Personalizer
+
+    return Personalizer.from_pretrained(tiny_stack, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def astronaut() -> np.ndarray:
+    """A photo of a real face, (512, 512, 3) uint8: NASA, public domain."""
+    return pytest.importorskip("skimage.data").astronaut()
+
+
+@pytest.fixture(scope="session")
+def person(personalizer):
+    """Somebody called <person>, who does not exist."""
+    return personalizer.identity(id_embedding=unit_vector(1))
+
+
+def unit_vector(seed: int) -> np.ndarray:
+    """A random ID embedding (128,)."""
+    row = np.random.default_rng(seed).normal(size=128).astype(np.float32)
+    return row / np.linalg.norm(row)

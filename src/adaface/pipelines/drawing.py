@@ -62,14 +62,15 @@ def _draw_batch(
 ) -> Any:
     settings = plan.settings
     rows = torch.cat(list(plan.prompt_embeds[batch]))  # (n, T, D)
+    height, width = _own_size(own)
     try:
         return own(
             prompt_embeds=rows,
             num_inference_steps=settings.steps,
             eta=0.0,
             generator=[torch.Generator("cpu").manual_seed(seed) for seed in plan.seeds[batch]],
-            height=settings.height,
-            width=settings.width,
+            height=settings.height or height,
+            width=settings.width or width,
             **_guidance(settings, plan.negative_embeds.expand_as(rows), tell),
         )
     except torch.OutOfMemoryError as error:
@@ -77,6 +78,13 @@ def _draw_batch(
             f"not enough memory for {len(rows)} pictures at once. Give a smaller batch size than {settings.batch_size}, "
             "or a smaller height and width"
         ) from error
+
+
+def _own_size(own: StableDiffusionPipeline) -> tuple[int, int]:
+    """Height and width that the base model was trained for; the pipeline itself drops a height without a width."""
+    size = own.unet.config.sample_size
+    height, width = (size, size) if isinstance(size, int) else size
+    return height * own.vae_scale_factor, width * own.vae_scale_factor
 
 
 def _guidance(settings: Settings, negative: Tensor, tell: Callable[[int], None] | None) -> dict[str, Any]:

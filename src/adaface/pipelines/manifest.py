@@ -21,6 +21,7 @@ ROLES = {
     "teacher": "UNet that draws from ID prompt embeddings; needed for training and measuring only",
     "clip": "image-text model that scores how well a picture fits its prompt",
     "strangers": "ID embeddings of other people, to compare similarities with",
+    "segmenter": "cuts the person out of a small face picture; needed for training only",
 }
 REQUIRED = ("base", "encoder", "id_prompter", "recognizer")
 _ROLE_KEYS = {"path", "builtin", "sha256", "licence", "purpose", "files", "options"}
@@ -132,9 +133,10 @@ def parse_part(role: str, entry: object, where: Path) -> Part:
         ) from error
     texts = {key: str(entry[key]) for key in ("path", "builtin", "licence", "purpose") if key in entry}
     part = Part(**texts, files=listed, options=options)
-    if part.path is not None and _leaves(part.path):
+    outside = [name for name in (part.path or "", *listed) if _leaves(name)]
+    if outside:
         raise StackError(
-            f'{where}: role "{role}" points outside the stack ({part.path}). Put its files into the folder'
+            f'{where}: role "{role}" points outside the stack ({outside[0]}). Put its files into the folder'
         )
     if part.files and entry.get("sha256") != part.sha256:
         raise StackError(

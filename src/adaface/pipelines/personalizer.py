@@ -20,6 +20,7 @@ from adaface.face.analyzer import FaceAnalyzer, Photo
 from adaface.face.photos import PhotoSet
 from adaface.face.types import Floats
 from adaface.identity.files import Identity
+from adaface.identity.names import check_name
 from adaface.pipelines.base import StableDiffusionPipeline, choose_device, choose_dtype, load_base
 from adaface.pipelines.drawing import Drawing, OnStep, draw
 from adaface.pipelines.fitting import ID_SCALE, as_identities, fit_rows, origin_notes
@@ -151,6 +152,7 @@ class Personalizer:
         """
         if (photos is None) == (id_embedding is None):
             raise ConfigError("identity: give either photos or an id_embedding")
+        check_name(name)
         if id_embedding is not None:
             photos = np.asarray(id_embedding, dtype=np.float32)
         if not isinstance(photos, PhotoSet):
@@ -256,7 +258,7 @@ class Personalizer:
 
 
 def _as_texts(prompts: str | Sequence[str]) -> list[str]:
-    texts = [prompts] if isinstance(prompts, str) else list(prompts)
+    texts = [prompts] if isinstance(prompts, str) else list(prompts or ())
     if not texts or not all(isinstance(text, str) for text in texts):
         raise ConfigError("prompts: give a text, or a list of at least one text")
     return texts
