@@ -220,8 +220,8 @@ def _different_people(
         f" (similarity {max(pairs):.2f} at most, one person has {same_person:.2f} or more)" if pairs else ""
     )
     return DifferentPeopleError(
-        f"the photos show different people: {shown}{alike}. Remove the wrong ones, give a photo of the person "
-        "as reference, or use them all with keep_all",
+        f"the photos show different people: {shown}{alike}. Remove the wrong ones, give a photo of the "
+        "person as reference, or use them all with keep_all",
         groups=named,
     )
 

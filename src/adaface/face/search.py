@@ -15,7 +15,7 @@ SIDE = 640  # longer side of the copy that is searched: faces of 10 to 400 pixel
 FINE_SIDE = 1600  # for small faces in a large picture
 COARSE_SIDES = (320, 160)  # for a face that fills the picture
 BORDER = 0.5  # of the longer side, around a tight crop
-SURE = 0.8  # below this the picture may lie on its side: LFW's lowest score for an upright photo is 0.858
+SURE = 0.9  # below it the picture may be turned: 120 LFW photos score from 0.899, upside down about 0.82
 FRAME = (114, 114, 114)
 
 
@@ -49,7 +49,8 @@ class View:
 
     def _back(self, face: Detection, shape: Sequence[int], edge: int, factors: Floats) -> Detection:
         def point(xy: Floats) -> Floats:  # (n, 2) in the view -> (n, 2) in the picture
-            return (_unturned(xy, shape, self.turns) - edge) / factors
+            # the centre of a pixel is an integer in both
+            return (_unturned(xy, shape, self.turns) - edge + 0.5) / factors - 0.5
 
         corners = point(face.box.reshape(2, 2))
         box = np.concatenate([corners.min(0), corners.max(0)]).astype(np.float32)
