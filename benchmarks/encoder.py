@@ -1,9 +1,10 @@
 """How much is won where only the positions that count are computed, from ID embedding to subject embeddings?
 
-CLIP-L shapes, random weights, float32. "Theirs" is the original's way: all 77 positions of both templates, the
-same layers and kernels otherwise; so 77 / 20 = 3.85 is the most that can be won. Pairs are interleaved, so that a
-busy machine slows both; where it is so busy that threads wait for each other, trust the ratio of CPU seconds with
-`--threads 1`. `python benchmarks/encoder.py [--pairs 5] [--threads 2] [--batch 8]`; the last line is JSON.
+CLIP-L shapes, random weights, float32. "Theirs" is the original's way: all 77 positions of both templates,
+the same layers and kernels otherwise; so 77 / 20 = 3.85 is the most that can be won. Pairs are interleaved,
+so that a busy machine slows both; where it is so busy that threads wait for each other, trust the ratio of
+CPU seconds with `--threads 1`. `python benchmarks/encoder.py [--pairs 5] [--threads 2] [--batch 8]`; the last
+line is JSON.
 """
 
 import argparse
