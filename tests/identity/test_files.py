@@ -13,7 +13,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from adaface.errors import FormatError, MissingFileError, PromptError, ShapeError, WriteError
-from adaface.identity import Identity, check_name, slot
+from adaface.identity.files import Identity
+from adaface.identity.names import check_name, slot
 
 PROVENANCE = {
     "encoder": "sha256:12",

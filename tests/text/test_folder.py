@@ -111,3 +111,11 @@ def test_a_tokenizer_without_a_length_is_an_error(golden, tmp_path):
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
     with pytest.raises(FormatError, match="no model_max_length"):
         load_tokenizer(tmp_path)
+
+
+def test_a_loaded_text_encoder_runs_the_stock_way_and_learns(model, tmp_path):
+    save_text_encoder(model, tmp_path)
+    loaded = load_text_encoder(tmp_path)
+    ids = torch.tensor([[606, 576, 530, 607]])
+    assert torch.equal(loaded(ids).last_hidden_state, model(ids).last_hidden_state)
+    assert all(p.requires_grad and p.device.type == "cpu" for p in loaded.parameters())

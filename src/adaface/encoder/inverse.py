@@ -157,9 +157,10 @@ class AdaFaceEncoder(nn.Module):
         Raises MissingFileError: a file is missing. FormatError: config or weights are damaged or do not fit.
         """
         config, tensors = read_encoder(folder)
-        encoder = cls(config)
+        with torch.device("meta"):  # no time for random weights that the file's replace
+            encoder = cls(config)
         check_tensors(Path(folder) / WEIGHTS, tensors, encoder.state_dict())
-        encoder.load_state_dict(tensors)
+        encoder.load_state_dict(tensors, assign=True)
         return encoder.to(dtype).eval()
 
     def _copy_layers(self, model: CLIPTextModel) -> None:

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from adaface.errors import FormatError, MissingFileError
@@ -26,12 +27,16 @@ def load_text_encoder(folder: str | Path, dtype: torch.dtype = torch.float32) ->
     """
     folder = Path(folder)
     _need(folder / "config.json", "a text encoder's folder holds config.json and model.safetensors")
-    model = CLIPTextModel(_read_config(folder))
+    config = _read_config(folder)
+    with torch.device("meta"):  # no time for random weights that the file's replace
+        model = CLIPTextModel(config)
     tensors = {_bare(key): value for key, value in read_tensors(folder / "model.safetensors").items()}
     tensors.pop("embeddings.position_ids", None)  # a buffer that old files hold
     parts = text_parts(model)
     check_tensors(folder / "model.safetensors", tensors, parts.state_dict())
-    parts.load_state_dict(tensors)
+    parts.load_state_dict(tensors, assign=True)
+    positions = torch.arange(config.max_position_embeddings)[None]  # in no file
+    cast(nn.Module, parts.embeddings).register_buffer("position_ids", positions, persistent=False)
     return model.to(dtype).eval()
 
 
