@@ -62,6 +62,9 @@ def write_stack(build: "Build") -> dict[str, object]:
     clip.half().save_pretrained(folder / "clip")
     _edit_json(folder / "clip" / "config.json", dtype="float32", torch_dtype="float32")
     _write_preprocessor(folder / "clip")
+    segmenter = load_file(build.folder("faces") / "segmenter.safetensors")
+    halves = {name: tensor.half() for name, tensor in segmenter.items()}
+    write_atomic(folder / "segmenter" / "segmenter.safetensors", lambda path: save_file(halves, path))
     held = load_full(build.data, split=0, clean=True)
     apart = torch.unique(held.person, return_inverse=True)[1]
     first = torch.stack([(apart == p).nonzero()[0, 0] for p in range(min(int(apart.max()) + 1, STRANGERS))])
@@ -75,6 +78,7 @@ def write_stack(build: "Build") -> dict[str, object]:
         "teacher": Part(path="base/unet", licence=LICENCE, options={"context_length": None}),
         "clip": Part(path="clip", licence=LICENCE),
         "strangers": Part(path="strangers.safetensors", licence=LICENCE),
+        "segmenter": Part(path="segmenter", licence=LICENCE),
     }
     write_manifest(folder, name="mini", roles=roles, settings=SETTINGS)
     size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())

@@ -1,13 +1,14 @@
 """One plain resumable loop for every recipe: step, clip, update, average, save, sample.
 
-A run is a folder: `state.safetensors` (weights and their averages), `optimizer.pt` (read by the weights-only
-loader), `state.json` (step, seconds, generator), `metrics.jsonl`, `sample.png`. Stop it with Ctrl-C, SIGTERM or a
-kill; the same call goes on from the last save.
+A run is a folder: the last save `save-<step>/` with `state.safetensors` (weights and their averages), `optimizer.pt`
+(read by the weights-only loader) and `state.json` (step, seconds, generator); beside it `metrics.jsonl` and
+`sample.png`. Stop it with Ctrl-C, SIGTERM or a kill: a save appears whole or not at all, and the same call goes on.
 """
 
 import json
 import logging
 import math
+import shutil
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -18,13 +19,15 @@ from typing import Protocol
 
 import torch
 from PIL.Image import Image
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor, nn
 
-from adaface.errors import ConfigError, FormatError
+from adaface.errors import ConfigError, FormatError, WriteError
 from adaface.files import write_atomic
 
 log = logging.getLogger(__name__)
+SAVES = "save-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,16 +147,17 @@ class _Run:
             "seconds": self.progress.seconds,
             "generator": self.generator.get_state().tolist(),
         }
-        metadata = {"step": str(self.progress.step)}
-        write_atomic(folder / "optimizer.pt", lambda path: torch.save(self.optimizer.state_dict(), path))
-        write_atomic(folder / "state.safetensors", lambda path: save_file(tensors, path, metadata=metadata))
-        write_atomic(folder / "state.json", lambda path: path.write_text(json.dumps(state)))
+        with _whole_folder(folder / f"{SAVES}{self.progress.step:09d}") as beside:
+            save_file(tensors, beside / "state.safetensors")
+            torch.save(self.optimizer.state_dict(), beside / "optimizer.pt")
+            (beside / "state.json").write_text(json.dumps(state))
 
     def restore(self, folder: Path) -> None:
-        if not (folder / "state.json").is_file():
+        saves = _saves(folder)
+        if not saves:
             return
-        state = json.loads((folder / "state.json").read_text())
-        tensors = load_file(folder / "state.safetensors")
+        state = json.loads((saves[-1] / "state.json").read_text())
+        tensors = load_file(saves[-1] / "state.safetensors")
         wanted = {f"weights.{n}": w.shape for n, w in self.weights.items()}
         found = {n: t.shape for n, t in tensors.items() if n.startswith("weights.")}
         if wanted != found:
@@ -163,10 +167,35 @@ class _Run:
             for name, weight in self.weights.items():
                 weight.copy_(tensors[f"weights.{name}"])
                 self.averages[name].copy_(tensors[f"averages.{name}"])
-        self.optimizer.load_state_dict(torch.load(folder / "optimizer.pt", weights_only=True))
+        self.optimizer.load_state_dict(torch.load(saves[-1] / "optimizer.pt", weights_only=True))
         self.generator.set_state(torch.tensor(state["generator"], dtype=torch.uint8))
         self.progress = Progress(step=state["step"], seconds=state["seconds"])
         log.info("resumed %s at step %d", folder, self.progress.step)
+
+
+def _saves(folder: Path) -> list[Path]:
+    """Finished saves, oldest first."""
+    return sorted(folder.glob(f"{SAVES}*"))
+
+
+@contextmanager
+def _whole_folder(final: Path) -> Iterator[Path]:
+    """A folder to fill, which becomes `final` once it is whole; then older saves go. Raises WriteError: disk trouble."""
+    beside = final.parent / f".{final.name}"
+    older = [save for save in _saves(final.parent) if save != final]
+    try:
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir()
+        yield beside
+        if final.exists():
+            return  # this very step is saved already
+        beside.rename(final)
+    except (OSError, SafetensorError) as error:
+        raise WriteError(f"{final}: not saved ({error}). Free some space; the save before it is whole") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    for save in older:
+        shutil.rmtree(save, ignore_errors=True)
 
 
 def _train(run: _Run, folder: Path, stopped: list[bool]) -> None:
