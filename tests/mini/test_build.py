@@ -1,0 +1,70 @@
+"""A whole build from drawn pictures: every step runs, resumes, and ends in a stack that stock readers open."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from adaface.errors import ConfigError, MissingFileError
+from adaface.mini import build as steps
+from adaface.mini.config import PRESETS, preset
+from adaface.pipelines.personalizer import Personalizer
+from adaface.pipelines.stack import Stack
+from tests.mini.drawn import ID_WIDTH
+
+PERSON = np.eye(ID_WIDTH, dtype=np.float32)[0]
+
+
+def test_every_step_leaves_its_mark(smoke_build):
+    assert all(smoke_build.done(step) for step in steps.STEPS)
+    figures = json.loads((smoke_build.folder("faces") / "done.json").read_text())
+    assert 0 <= figures["segmenter_iou"]["person"] <= 1
+
+
+def test_a_stock_pipeline_opens_the_base(smoke_build):
+    from diffusers import StableDiffusionPipeline
+
+    pipe = StableDiffusionPipeline.from_pretrained(smoke_build.out / "stack" / "base")
+    pipe.set_progress_bar_config(disable=True)
+    picture = pipe("a photo of a person", num_inference_steps=2, guidance_scale=2.0).images[0]
+    assert picture.size == (64, 64)
+
+
+def test_the_stack_draws_a_person(smoke_build):
+    personalizer = Personalizer.from_pretrained(smoke_build.out / "stack", device="cpu")
+    rows = personalizer.encoder(personalizer.id_prompter(torch.from_numpy(PERSON)[None]))
+    assert rows.shape == (1, 16, 32)
+    assert Stack.load(smoke_build.out / "stack").check_files()
+
+
+def test_the_stack_is_whole_and_small(smoke_build):
+    stack = Stack.load(smoke_build.out / "stack")
+    stack.verify()
+    assert {"base", "encoder", "id_prompter", "recognizer", "teacher", "clip", "strangers"} <= set(stack.roles)
+
+
+def test_what_is_done_is_not_done_again(smoke_build, caplog):
+    caplog.set_level("INFO")
+    steps.run(smoke_build)
+    assert "step " not in caplog.text
+
+
+def test_a_step_that_was_deleted_is_done_again(smoke_build, caplog):
+    caplog.set_level("INFO")
+    (smoke_build.folder("stack") / "done.json").unlink()
+    steps.run(smoke_build)
+    assert "step stack" in caplog.text and "step encoder" not in caplog.text
+
+
+def test_missing_data_is_named(tmp_path):
+    empty = steps.Build(tmp_path, tmp_path / "out", preset("smoke"), torch.device("cpu"))
+    with pytest.raises(MissingFileError, match="portraits_masks.zip: no such archive. Give --data"):
+        steps.run(empty)
+
+
+def test_unknown_steps_and_presets_list_the_known_ones(smoke_build):
+    with pytest.raises(ConfigError, match="there are faces, vae"):
+        steps.run(smoke_build, until="nothing")
+    with pytest.raises(ConfigError, match=", ".join(PRESETS)):
+        preset("huge")
