@@ -44,3 +44,13 @@ def test_a_fast_tokenizer_keeps_the_state_its_owner_left(tokenizer):
     before = backend.to_str() if backend is not None else repr(tokenizer)
     piece_ids(tokenizer, "a photo of a person")
     assert (backend.to_str() if backend is not None else repr(tokenizer)) == before
+
+
+def test_threads_that_share_a_tokenizer_do_not_mix(tokenizer):
+    from concurrent.futures import ThreadPoolExecutor
+
+    tokenizer("a photo", truncation=True, max_length=5, padding="max_length")
+    texts = ["a " * n + "photo" for n in range(1, 40)]
+    with ThreadPoolExecutor(4) as pool:
+        rows = list(pool.map(lambda text: piece_ids(tokenizer, text), texts * 5))
+    assert rows == [[320] * n + [576] for n in range(1, 40)] * 5
