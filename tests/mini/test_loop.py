@@ -54,7 +54,8 @@ def test_two_and_two_steps_equal_four_bit_for_bit(tmp_path):
     halves, whole = Line(), Line()
     fit(halves, constant(2), tmp_path / "a", generator())
     again = Line()
-    assert fit(again, constant(4), tmp_path / "a", generator()).step == 4
+    progress = fit(again, constant(4), tmp_path / "a", generator())
+    assert progress.step == 4 and progress.finished
     assert again.steps == 2
     fit(whole, constant(4), tmp_path / "b", generator())
     for one, two in zip(again.modules["line"].parameters(), whole.modules["line"].parameters(), strict=True):
@@ -76,7 +77,7 @@ def test_a_finished_run_does_nothing_more(tmp_path):
 
 def test_sigterm_ends_a_run_after_its_step_and_saves(tmp_path):
     progress = fit(Line(signal_at=3), config(100), tmp_path, generator())
-    assert progress.step == 3
+    assert progress.step == 3 and not progress.finished
     assert json.loads(saved(tmp_path, "state.json").read_text())["step"] == 3
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 

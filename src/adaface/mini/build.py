@@ -58,8 +58,9 @@ class Build:
         return torch.Generator().manual_seed(self.config.seed * 100 + list(STEPS).index(step))
 
     def train(self, step: str, recipe: Recipe, loop: LoopConfig) -> None:
-        """Fit a recipe in the step's folder."""
-        fit(recipe, loop, self.folder(step), self.generator(step))
+        """Fit a recipe in the step's folder. Raises KeyboardInterrupt: stopped by a signal; everything is saved."""
+        if not fit(recipe, loop, self.folder(step), self.generator(step)).finished:
+            raise KeyboardInterrupt(f"{step}: stopped and saved; the same command goes on")
 
     def finish(self, step: str, **figures: object) -> None:
         """Mark a step as done, with what it measured."""

@@ -72,6 +72,7 @@ class Progress:
 
     step: int = 0
     seconds: float = 0.0
+    finished: bool = False  # False also when a signal stopped the run before its end
 
 
 def fit(recipe: Recipe, config: LoopConfig, folder: str | Path, generator: Generator) -> Progress:
@@ -87,6 +88,7 @@ def fit(recipe: Recipe, config: LoopConfig, folder: str | Path, generator: Gener
         _train(run, folder, stopped)
     run.save(folder)
     run.use_averages()
+    run.progress.finished = run.share_done() >= 1
     return run.progress
 
 
