@@ -40,10 +40,10 @@ _LOOKALIKES = (
     (b"%!ps", "a PostScript file. Save it as PNG"),
 )
 _HEIC = (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypmif1", b"ftypmsf1")
-# What decoders throw at broken or hostile files
+# What decoders throw at broken or hostile files (UserWarning: where warnings are errors)
 _BROKEN = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error, ArithmeticError,
-    MemoryError, NotImplementedError, AttributeError,
+    MemoryError, NotImplementedError, AttributeError, UserWarning,
 )  # fmt: skip
 
 

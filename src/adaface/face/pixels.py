@@ -21,7 +21,7 @@ def upright(image: Image.Image) -> Image.Image:
     """Undo the rotation that the EXIF header names; a header that cannot be read means none."""
     try:
         return ImageOps.exif_transpose(image)
-    except (SyntaxError, ValueError, TypeError, KeyError, IndexError, OSError, struct.error):
+    except (SyntaxError, ValueError, TypeError, LookupError, OSError, struct.error, UserWarning):
         return image
 
 

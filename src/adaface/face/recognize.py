@@ -68,13 +68,26 @@ class RecognizerSpec:
             raise FormatError(
                 f"{path}: {', '.join(unknown) or 'name is missing'}. The fields are {', '.join(known)}"
             )
-        return cls(**given)
+        return cls(**{name: _checked(path, name, value) for name, value in given.items()})
 
 
-# same_person, by benchmarks/outlier_threshold.py: cosine of a photo with the mean of the person's other photos.
-# On LFW's training people the sum of both errors is least at 0.36 and flat from 0.32 to 0.38; the lower half,
-# because users' photos span more years than LFW's. With 0.34, on people held out, one stranger among 2 to 8
-# photos: LFW 0.1 to 0.4 % of the strangers stay and under 0.1 % of the own photos go; CelebA 0.2 to 0.5 % stay,
+def _checked(path: Path, name: str, value: Any) -> Any:
+    """A value of a spec from JSON if it is of its kind: text, a number, or null for `same_person`."""
+    if name in ("name", "color", "licence"):
+        fits = isinstance(value, str)
+    elif name == "input_size":
+        fits = type(value) is int
+    else:
+        fits = type(value) in (int, float) or (value is None and name == "same_person")
+    if not fits:
+        raise FormatError(f"{path}: {name} is {value!r}. An example: {json.dumps(asdict(ARCFACE))}")
+    return value
+
+
+# same_person, by benchmarks/outlier_threshold.py: cosine of a photo with the mean of the person's others. On
+# LFW's training people the sum of both errors is least at 0.36 and flat from 0.32 to 0.38; the lower half,
+# because users' photos span more years than LFW's. With 0.34, on people held out, one stranger among 2 to 8:
+# LFW 0.1 to 0.4 % of the strangers stay and under 0.1 % of the own photos go; CelebA 0.2 to 0.5 % stay,
 # 0.2 to 1 % go, and 6 % of the pairs of one person are refused.
 SFACE = RecognizerSpec(name="sface", mean=0.0, std=1.0, same_person=0.34, licence="Apache-2.0 (OpenCV Zoo)")
 # Arc2Face's arcface.onnx and antelopev2's glintr100.onnx. `same_person` is not measured here: 0.2 is where
