@@ -6,6 +6,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from adaface.errors import MissingFileError, WriteError
 
 
@@ -24,8 +26,9 @@ def write_atomic(path: str | Path, write: Callable[[Path], object]) -> Path:
         write(beside)
         beside.chmod(0o666 & ~_umask())
         beside.replace(path)
-    except OSError as error:
-        raise WriteError(f"{path}: not written ({error.strerror or error}). Free some space, or choose another place") from error
+    except (OSError, SafetensorError) as error:  # safetensors wraps a full disk in an error of its own
+        reason = getattr(error, "strerror", None) or error
+        raise WriteError(f"{path}: not written ({reason}). Free some space, or choose another place") from error
     finally:
         if beside is not None:
             beside.unlink(missing_ok=True)
