@@ -12,11 +12,12 @@ from safetensors.torch import load_file, save_file
 from adaface.encoder.inverse import AdaFaceEncoder
 from adaface.files import write_atomic
 from adaface.mini import models
+from adaface.mini.captions import vocabulary
 from adaface.mini.data import load_full
 from adaface.mini.tokenizer import write_tokenizer
-from adaface.mini.captions import vocabulary
 from adaface.pipelines.manifest import Part
 from adaface.pipelines.stack import write_manifest
+from adaface.text.folder import save_text_encoder
 
 if TYPE_CHECKING:
     from adaface.mini.build import Build
@@ -50,13 +51,13 @@ def write_stack(build: "Build") -> dict[str, object]:
         scheduler=models.new_scheduler(), safety_checker=None, feature_extractor=None, requires_safety_checker=False,
     )  # fmt: skip
     pipeline.save_pretrained(folder / "base")
-    recipe.id_text.half().save_pretrained(folder / "id_prompter" / "text_encoder")
-    for part in ("base", "id_prompter", "clip"):
-        write_tokenizer(folder / part / ("" if part == "clip" else "tokenizer"), vocabulary(), build.config.sizes.text_length)
-    for part in ("base", "id_prompter"):
-        _portable_text_encoder(folder / part / "text_encoder")
-    encoder = AdaFaceEncoder.from_pretrained(build.folder("encoder") / "model").half()
-    encoder.save_pretrained(folder / "encoder")
+    for part, model in (("base", recipe.text), ("id_prompter", recipe.id_text.half())):
+        save_text_encoder(model, folder / part / "text_encoder")
+        _edit_json(folder / part / "text_encoder" / "config.json", dtype="float32", torch_dtype="float32")
+    for place in ("base/tokenizer", "id_prompter/tokenizer", "clip"):
+        write_tokenizer(folder / place, vocabulary(), build.config.sizes.text_length)
+    trained = AdaFaceEncoder.from_pretrained(build.folder("encoder") / "model")
+    trained.save_pretrained(folder / "encoder", dtype=torch.float16)
     clip = models.new_clip(build.config.sizes, build.tokenizer)
     clip.load_state_dict(load_file(build.folder("clip") / "clip.safetensors"))
     clip.half().save_pretrained(folder / "clip")
@@ -85,18 +86,6 @@ def write_stack(build: "Build") -> dict[str, object]:
     return {"megabytes": math.ceil(size / 1e5) / 10}
 
 
-def _portable_text_encoder(folder: Path) -> None:
-    """Keys with the prefix that both layouts of transformers read, and float32 as the type to open it in."""
-    path = folder / "model.safetensors"
-    tensors = {_prefixed(name): tensor for name, tensor in load_file(path).items()}
-    write_atomic(path, lambda beside: save_file(tensors, beside, metadata={"format": "pt"}))
-    _edit_json(folder / "config.json", dtype="float32", torch_dtype="float32")
-
-
-def _prefixed(name: str) -> str:
-    return name if name.startswith("text_model.") else f"text_model.{name}"
-
-
 def _edit_json(path: Path, **values: object) -> None:
     text = json.dumps(json.loads(path.read_text()) | values, indent=2) + "\n"
     write_atomic(path, lambda beside: beside.write_text(text))
@@ -108,4 +97,7 @@ def _write_preprocessor(folder: Path) -> None:
         "do_resize": True, "do_center_crop": True, "do_rescale": True, "do_normalize": True, "resample": 3,
         "rescale_factor": 1 / 255, "image_mean": [0.5] * 3, "image_std": [0.5] * 3, "do_convert_rgb": True,
     }  # fmt: skip
-    write_atomic(folder / "preprocessor_config.json", lambda path: path.write_text(json.dumps(settings, indent=2) + "\n"))
+    write_atomic(
+        folder / "preprocessor_config.json",
+        lambda path: path.write_text(json.dumps(settings, indent=2) + "\n"),
+    )
