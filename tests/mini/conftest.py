@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from tests.mini.drawn import write_packs
 
 

@@ -35,7 +35,9 @@ def face(size: int, rng: np.random.Generator) -> tuple[Image.Image, Image.Image]
     return image, mask
 
 
-def _write_pack(path: Path, size: int, people: int, photos: int, rng: np.random.Generator, *, labelled: bool) -> None:
+def _write_pack(
+    path: Path, size: int, people: int, photos: int, rng: np.random.Generator, *, labelled: bool
+) -> None:
     count = people * photos
     files = [_bytes(face(size, rng)[0], "WEBP") for _ in range(count)]
     vectors = rng.normal(size=(count, ID_WIDTH))
@@ -48,7 +50,10 @@ def _write_pack(path: Path, size: int, people: int, photos: int, rng: np.random.
         "valid": np.ones(count, np.float16),
     }
     if labelled:
-        fields |= {"age": rng.integers(18, 90, count).astype(np.uint8), "gender": rng.integers(0, 2, count).astype(np.uint8)}
+        fields |= {
+            "age": rng.integers(18, 90, count).astype(np.uint8),
+            "gender": rng.integers(0, 2, count).astype(np.uint8),
+        }
     else:
         held = (pid >= people * 3 // 4).astype(np.uint8)
         fields |= {"pid": pid.astype(np.int16), "split": held, "sim_own": np.full(count, 0.9, np.float16)}

@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pytest
 import torch
+from tests.mini.drawn import ID_WIDTH
 
 from adaface.errors import ConfigError, MissingFileError
 from adaface.mini import build as steps
 from adaface.mini.config import PRESETS, preset
 from adaface.pipelines.personalizer import Personalizer
 from adaface.pipelines.stack import Stack
-from tests.mini.drawn import ID_WIDTH
 
 PERSON = np.eye(ID_WIDTH, dtype=np.float32)[0]
 
@@ -41,7 +41,9 @@ def test_the_stack_draws_a_person(smoke_build):
 def test_the_stack_is_whole_and_small(smoke_build):
     stack = Stack.load(smoke_build.out / "stack")
     stack.verify()
-    assert {"base", "encoder", "id_prompter", "recognizer", "teacher", "clip", "strangers"} <= set(stack.roles)
+    assert {"base", "encoder", "id_prompter", "recognizer", "teacher", "clip", "strangers"} <= set(
+        stack.roles
+    )
 
 
 def test_what_is_done_is_not_done_again(smoke_build, caplog):

@@ -37,7 +37,10 @@ def test_a_picture_that_fits_its_own_caption_best_is_a_hit():
 
 def test_the_captions_to_choose_from_have_different_facts():
     facts = all_facts(torch.Generator().manual_seed(0), 64)
-    shown = {(int(a), int(b), int(c)) for a, b, c in zip(facts.background, facts.accessory, facts.style, strict=True)}
+    shown = {
+        (int(a), int(b), int(c))
+        for a, b, c in zip(facts.background, facts.accessory, facts.style, strict=True)
+    }
     assert len(shown) == 64
 
 

@@ -22,7 +22,9 @@ def test_a_fixed_crop_is_the_centre():
 def test_landmarks_move_with_their_picture():
     generator = torch.Generator().manual_seed(0)
     maps, mirrored = geometry.jitter(16, 80, (60, 70), generator)
-    marks = torch.tensor([[30.0, 35.0], [50.0, 35.0], [40.0, 45.0], [33.0, 55.0], [47.0, 55.0]]).expand(16, -1, -1)
+    marks = torch.tensor([[30.0, 35.0], [50.0, 35.0], [40.0, 45.0], [33.0, 55.0], [47.0, 55.0]]).expand(
+        16, -1, -1
+    )
     picture = torch.zeros(16, 1, 80, 80)
     picture[:, :, 45, 40] = 1  # the nose
     moved = geometry.move_landmarks(marks, maps, mirrored)

@@ -6,7 +6,15 @@ from torch.testing import assert_close
 from transformers import CLIPTokenizer
 
 from adaface.mini.captions import vocabulary
-from adaface.mini.look import CODES, GROUPS, LookCodes, age_groups, fit_class_words, fit_look_codes, look_words
+from adaface.mini.look import (
+    CODES,
+    GROUPS,
+    LookCodes,
+    age_groups,
+    fit_class_words,
+    fit_look_codes,
+    look_words,
+)
 from adaface.mini.tokenizer import write_tokenizer
 
 
@@ -29,7 +37,9 @@ def test_the_prompts_own_words_are_one_token_each(tokenizer):
 
 def test_any_text_can_be_written(tokenizer):
     text = "a zebra über <alice>"
-    assert tokenizer.decode(tokenizer(text).input_ids, skip_special_tokens=True).replace(" ", "") == text.replace(" ", "")
+    assert tokenizer.decode(tokenizer(text).input_ids, skip_special_tokens=True).replace(
+        " ", ""
+    ) == text.replace(" ", "")
 
 
 def test_there_is_a_word_for_each_code_and_no_two_are_alike():
@@ -37,7 +47,9 @@ def test_there_is_a_word_for_each_code_and_no_two_are_alike():
 
 
 def test_codes_are_the_nearest_centres_and_decode_to_them():
-    ids = torch.nn.functional.normalize(torch.randn(300, 64, generator=torch.Generator().manual_seed(0)), dim=-1)
+    ids = torch.nn.functional.normalize(
+        torch.randn(300, 64, generator=torch.Generator().manual_seed(0)), dim=-1
+    )
     looks = fit_look_codes(ids, torch.Generator().manual_seed(1), rounds=5)
     codes = looks.codes(ids[:10])
     brute = (looks.split(ids[:10])[:, :, None] - looks.centres).norm(dim=-1).argmin(-1)
@@ -55,11 +67,16 @@ def test_a_centre_is_its_own_code():
 
 def test_class_words_are_learnt_and_unsure_ones_are_left_out():
     generator = torch.Generator().manual_seed(0)
-    gender, age = torch.randint(2, (600,), generator=generator), torch.randint(18, 90, (600,), generator=generator)
+    gender, age = (
+        torch.randint(2, (600,), generator=generator),
+        torch.randint(18, 90, (600,), generator=generator),
+    )
     ids = 0.05 * torch.randn(600, 32, generator=generator)
     ids[:, 0] += gender * 2.0 - 1
     ids[:, 1] += age_groups(age) - 1.0
-    net, accuracy = fit_class_words(torch.nn.functional.normalize(ids, dim=-1), gender, age, generator, steps=300)
+    net, accuracy = fit_class_words(
+        torch.nn.functional.normalize(ids, dim=-1), gender, age, generator, steps=300
+    )
     assert accuracy["gender_accuracy"] > 0.9
     assert set(net.class_words(ids[:5], sure=1.1).tolist()) == {0}
 

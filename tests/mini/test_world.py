@@ -11,7 +11,9 @@ from adaface.mini.world import ACCESSORIES, BACKGROUNDS, STYLES, Facts, compose,
 MARKS = torch.tensor([[[22.0, 28.0], [42.0, 28.0], [32.0, 36.0], [25.0, 45.0], [39.0, 45.0]]])
 
 
-def facts(background: int = 0, accessory: int = 0, style: int = 0, class_word: int = 0, close: int = 0) -> Facts:
+def facts(
+    background: int = 0, accessory: int = 0, style: int = 0, class_word: int = 0, close: int = 0
+) -> Facts:
     return Facts(**{name: torch.tensor([value]) for name, value in locals().items()})
 
 

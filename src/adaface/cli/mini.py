@@ -9,7 +9,9 @@ import typer
 from adaface.cli import options
 from adaface.cli.console import mistakes_told, out, print_json, working
 
-app = typer.Typer(no_args_is_help=True, help="Build, measure and look at the mini stack that comes with the package.")
+app = typer.Typer(
+    no_args_is_help=True, help="Build, measure and look at the mini stack that comes with the package."
+)
 Data = Annotated[Path, typer.Option("--data", help="Folder with the face packs (docs/mini.md).")]
 People = Annotated[int, typer.Option("--people", help="How many held-out people to measure.", min=2)]
 
@@ -17,12 +19,18 @@ People = Annotated[int, typer.Option("--people", help="How many held-out people 
 @app.command()
 def build(
     data: Data,
-    folder: Annotated[Path, typer.Option("--out", "-o", help="Folder of the runs and of the finished stack.")],
-    preset: Annotated[str, typer.Option("--preset", help="cpu (hours), gpu (half an hour) or smoke (seconds).")] = "cpu",
+    folder: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder of the runs and of the finished stack.")
+    ],
+    preset: Annotated[
+        str, typer.Option("--preset", help="cpu (hours), gpu (half an hour) or smoke (seconds).")
+    ] = "cpu",
     until: Annotated[str, typer.Option("--until", help="Stop after this step.")] = "stack",
     device: options.Device = "auto",
     threads: Annotated[int, typer.Option("--threads", help="CPU threads.", min=1)] = 1,
-    vae_start: Annotated[Path | None, typer.Option("--vae-start", help="An autoencoder's folder to start from.")] = None,
+    vae_start: Annotated[
+        Path | None, typer.Option("--vae-start", help="An autoencoder's folder to start from.")
+    ] = None,
 ) -> None:
     """Make the mini stack from nothing, step by step. Stop it whenever you like: the same command goes on.
 
@@ -38,7 +46,11 @@ def build(
         _threads(threads)
         made = steps.Build(data, folder, find_preset(preset), choose_device(device), vae_start)
         steps.run(made, until=until)
-        out.print(f"{folder / 'stack' if until == 'stack' else folder / 'run' / until}", highlight=False, soft_wrap=True)
+        out.print(
+            f"{folder / 'stack' if until == 'stack' else folder / 'run' / until}",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 @app.command()
@@ -59,7 +71,13 @@ def gates(
         with working("measuring: some minutes"):
             personalizer = Personalizer.from_pretrained(stack)
             clip = ClipScorer.from_pretrained(personalizer.stack.path("clip"))
-            table = measure(personalizer, clip, held_out_world(data, personalizer.stack), held_out(data, people, seed), seed)
+            table = measure(
+                personalizer,
+                clip,
+                held_out_world(data, personalizer.stack),
+                held_out(data, people, seed),
+                seed,
+            )
         if as_json:
             print_json({"gates": [vars(gate) | {"passed": gate.passed} for gate in table]})
             return

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from PIL.Image import Image
 from torch import Generator, Tensor, nn
@@ -153,8 +152,20 @@ class BaseRecipe:
         rows = self.plain[:: len(self.plain) // 8][:8]
         whose = self.data.ids[rows]
         codes = self.looks.codes(whose).tolist()
-        scenes = ("", " wearing sunglasses", " wearing a red cap", " in a meadow", " under a night sky", " at sunset", "", "")
-        names = ["a photo of a " + " ".join(look_words()[g * CODES + c] for g, c in enumerate(code)) for code in codes]
+        scenes = (
+            "",
+            " wearing sunglasses",
+            " wearing a red cap",
+            " in a meadow",
+            " under a night sky",
+            " at sunset",
+            "",
+            "",
+        )
+        names = [
+            "a photo of a " + " ".join(look_words()[g * CODES + c] for g, c in enumerate(code))
+            for code in codes
+        ]
         texts = [f"{name} person{scene}" for name, scene in zip(names, scenes, strict=True)]
         texts[6] = texts[6].replace("a photo", "a pencil sketch")
         texts[7] = texts[7].replace("a photo", "a pop art poster")

@@ -12,10 +12,10 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 from torch import Generator, nn
-from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTokenizer
 
 from adaface.encoder.inverse import AdaFaceEncoder
 from adaface.errors import ConfigError
@@ -110,7 +110,10 @@ class Build:
     def base_recipe(self, *, identity: bool = False) -> BaseRecipe:
         """UNet and text models, new or as the step `base` left them, with what they train on."""
         sizes = self.config.sizes
-        unet, text, id_text = models.new_unet(sizes), *(models.new_text_model(sizes, self.tokenizer) for _ in "ab")
+        unet, text, id_text = (
+            models.new_unet(sizes),
+            *(models.new_text_model(sizes, self.tokenizer) for _ in "ab"),
+        )
         parts: dict[str, nn.Module] = {"unet": unet, "text": text, "id_text": id_text}
         finished = self.folder("identity" if self.done("identity") else "base")
         if (finished / DONE).is_file():
@@ -160,7 +163,9 @@ def vae(build: Build) -> None:
 def latents(build: Build) -> None:
     """The world as cached latents."""
     plain, composed, close = build.config.rounds
-    data = cache(build.world, build.vae, build.generator("latents"), plain=plain, composed=composed, close=close)
+    data = cache(
+        build.world, build.vae, build.generator("latents"), plain=plain, composed=composed, close=close
+    )
     data.save(build.folder("latents") / "latents.safetensors")
     build.finish("latents", pictures=len(data))
 
@@ -186,7 +191,11 @@ def _fit_base(build: Build, step: str, loop: LoopConfig) -> None:
 def clip(build: Build) -> None:
     """The image-text model that scores."""
     model = models.new_clip(build.config.sizes, build.tokenizer).to(build.device)
-    build.train("clip", ClipRecipe(model, build.tokenizer, build.vae, build.latents, build.config.clip_step), build.config.clip)
+    build.train(
+        "clip",
+        ClipRecipe(model, build.tokenizer, build.vae, build.latents, build.config.clip_step),
+        build.config.clip,
+    )
     _save(build.folder("clip") / "clip.safetensors", model)
     build.finish("clip")
 
@@ -202,7 +211,9 @@ def encoder(build: Build) -> None:
 def new_encoder(build: Build) -> AdaFaceEncoder:
     """A copy of the base's text model whose last norm gives rows of the token table's size, not of size 1."""
     text = build.base_recipe().text
-    model = AdaFaceEncoder.from_text_encoder(text, build.tokenizer, recognizer="sface", licence="research only")
+    model = AdaFaceEncoder.from_text_encoder(
+        text, build.tokenizer, recognizer="sface", licence="research only"
+    )
     with torch.no_grad():
         rows = text.get_input_embeddings().weight
         model.final_layer_norm.weight.fill_(float(rows.std()))

@@ -16,7 +16,21 @@ PHRASINGS = (
     "{background}, a {style} of {subject}{accessory}",
 )
 CLOSE = ("a close-up ", "close-up ")
-TEMPLATE_WORDS = ("photo", "of", "a", "id", "person", ",", "face", "portrait", "picture", "the", "an", "and", "with")
+TEMPLATE_WORDS = (
+    "photo",
+    "of",
+    "a",
+    "id",
+    "person",
+    ",",
+    "face",
+    "portrait",
+    "picture",
+    "the",
+    "an",
+    "and",
+    "with",
+)
 EXTRA_WORDS = ("boy", "girl", "child", "guy", "lady", "smiling", "close-up", "wearing", "standing", "looking")
 
 
@@ -30,7 +44,9 @@ def caption(facts: Facts, row: int, looks: Sequence[int] | None, generator: Gene
     words = [class_word]
     if looks is not None:
         named = name_look(looks, draw[1], generator)
-        words = named if len(named) == len(looks) and draw[4] < 0.3 else named + words  # a whole look needs no noun
+        words = (
+            named if len(named) == len(looks) and draw[4] < 0.3 else named + words
+        )  # a whole look needs no noun
     style = STYLES[int(facts.style[row])]
     if int(facts.close[row]):
         style = "close-up " + style
@@ -66,7 +82,7 @@ def plain_caption(facts: Facts, row: int) -> str:
 
 
 def with_article(words: str) -> str:
-    """"man" -> "a man", "old man" -> "an old man"."""
+    """ "man" -> "a man", "old man" -> "an old man"."""
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
 

@@ -42,9 +42,9 @@ class ClipRecipe:
         """One batch of decoded pictures against their captions."""
         rows = torch.randint(len(self.data), (self.config.batch,), generator=generator)
         latents = self.data.latents[rows].float()
-        latents = latents + self.config.latent_noise * torch.rand(len(rows), 1, 1, 1, generator=generator) * torch.randn(
-            latents.shape, generator=generator
-        )
+        latents = latents + self.config.latent_noise * torch.rand(
+            len(rows), 1, 1, 1, generator=generator
+        ) * torch.randn(latents.shape, generator=generator)
         pictures = decode(self.vae, latents.to(self.device))
         facts = self.data.facts.take(rows)
         texts = [caption(facts, i, None, generator) for i in range(len(rows))]
@@ -52,7 +52,9 @@ class ClipRecipe:
         scores = images @ words.T * self.clip.logit_scale.exp().clamp_max(100)
         same = same_facts(facts).to(self.device)
         target = same.float() / same.sum(1, keepdim=True)
-        loss = -(target * scores.log_softmax(1)).sum(1).mean() - (target * scores.T.log_softmax(1)).sum(1).mean()
+        loss = (
+            -(target * scores.log_softmax(1)).sum(1).mean() - (target * scores.T.log_softmax(1)).sum(1).mean()
+        )
         return {"contrast": loss / 2}
 
     def embed_pictures(self, pictures: Tensor) -> Tensor:
@@ -62,8 +64,12 @@ class ClipRecipe:
 
     def embed_texts(self, texts: list[str]) -> Tensor:
         """Captions -> unit vectors (B, E)."""
-        tokens = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").to(self.device)
-        pooled = self.clip.text_model(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask).pooler_output
+        tokens = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").to(
+            self.device
+        )
+        pooled = self.clip.text_model(
+            input_ids=tokens.input_ids, attention_mask=tokens.attention_mask
+        ).pooler_output
         return F.normalize(self.clip.text_projection(pooled), dim=-1)
 
     def sample(self) -> Image | None:

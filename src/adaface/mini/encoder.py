@@ -16,7 +16,14 @@ from adaface.mini.base import BaseRecipe
 from adaface.mini.look import CODES, GROUPS
 from adaface.mini.sampling import contact_sheet, decode, sample
 
-TEMPLATES = ("a photo of {}", "a photo of a {} person", "photo of {}", "a photo of {} person", "a portrait of {}", "{}")
+TEMPLATES = (
+    "a photo of {}",
+    "a photo of a {} person",
+    "photo of {}",
+    "a photo of {} person",
+    "a portrait of {}",
+    "{}",
+)
 FILL = ","  # stands for each subject row until it is filled
 
 
@@ -78,7 +85,9 @@ class EncoderRecipe:
         ids = base.token_ids([template.format(" ".join([FILL] * count))])
         start = 1 + len(base.tokenizer(before, add_special_tokens=False).input_ids)
         embeds = base.encoder.embed_tokens(ids.to(base.device)).expand(len(subject), -1, -1)
-        return base.encoder(torch.cat([embeds[:, :start].to(subject), subject, embeds[:, start + count :].to(subject)], 1))
+        return base.encoder(
+            torch.cat([embeds[:, :start].to(subject), subject, embeds[:, start + count :].to(subject)], 1)
+        )
 
     def look_rows(self, ids: Tensor) -> Tensor:
         """Token rows (B, K, D) of each ID's look words, between neighbours: what text alone can say of a face."""
@@ -101,8 +110,13 @@ class EncoderRecipe:
         subject = self.encoder(base.prompter(ids))
         empty = base.empty_context().expand(8, -1, -1)
         contexts = [base.prompter.context(ids)]
-        contexts += [self.fill(t, subject) for t in ("a photo of {}", "a photo of {} wearing sunglasses in a meadow")]
-        drawn = [
-            sample(base.unet, base.vae, base.scheduler, c, empty, generator, steps=20, guidance=2.0) for c in contexts
+        contexts += [
+            self.fill(t, subject) for t in ("a photo of {}", "a photo of {} wearing sunglasses in a meadow")
         ]
-        return contact_sheet(torch.cat([decode(base.vae, base.data.latents[rows].to(base.device).float()), *drawn]))
+        drawn = [
+            sample(base.unet, base.vae, base.scheduler, c, empty, generator, steps=20, guidance=2.0)
+            for c in contexts
+        ]
+        return contact_sheet(
+            torch.cat([decode(base.vae, base.data.latents[rows].to(base.device).float()), *drawn])
+        )

@@ -74,7 +74,9 @@ def held_out(data: str | Path, people: int, seed: int = 0) -> HeldOut:
     chosen = [names[i] for i in torch.randperm(len(names), generator=generator)[:people]]
     mixed = [rows_of[p][torch.randperm(len(rows_of[p]), generator=generator)] for p in chosen]
     return HeldOut(
-        pack=pack, given=torch.stack([rows[0] for rows in mixed]), others=[pack.ids[rows[1:11]] for rows in mixed]
+        pack=pack,
+        given=torch.stack([rows[0] for rows in mixed]),
+        others=[pack.ids[rows[1:11]] for rows in mixed],
     )
 
 
@@ -96,7 +98,9 @@ def find_and_embed(pictures: Sequence[Image.Image], recognizer: SFace) -> tuple[
     detect = YuNet()
     crops, found = [], []
     for picture in pictures:
-        large = np.asarray(picture.convert("RGB").resize([side * ZOOM for side in picture.size], Image.Resampling.BICUBIC))
+        large = np.asarray(
+            picture.convert("RGB").resize([side * ZOOM for side in picture.size], Image.Resampling.BICUBIC)
+        )
         faces = detect(large)
         found.append(bool(faces))
         best = max(faces, key=lambda f: float((f.box[2] - f.box[0]) * (f.box[3] - f.box[1])), default=None)
@@ -143,7 +147,9 @@ def measure(
     drawn = {}
     for role, contexts in (("teacher", teacher_contexts), ("encoder", encoder_contexts)):
         tell(role)
-        drawn[role] = find_and_embed(_pictures(personalizer, contexts(personalizer, people.ids), seed), recognizer)
+        drawn[role] = find_and_embed(
+            _pictures(personalizer, contexts(personalizer, people.ids), seed), recognizer
+        )
     for role, (_, found) in drawn.items():
         gates.append(_gate(f"{role}: faces found", interval(_row(found.float())), 0.9))
     tell("captions")
@@ -169,11 +175,15 @@ def encoder_contexts(personalizer: Personalizer, ids: Tensor) -> list[Tensor]:
     for vector in ids:
         person = personalizer.identity([vector.numpy()])
         rows = {person.name: person.subject_embeds}
-        contexts.append(personalizer._embed(f"a photo of <{person.name}>", rows, personalizer.settings).prompt_embeds)
+        contexts.append(
+            personalizer._embed(f"a photo of <{person.name}>", rows, personalizer.settings).prompt_embeds
+        )
     return contexts
 
 
-def retrieval(personalizer: Personalizer, clip: ClipScorer, world: World, seed: int, count: int = 64) -> list[Gate]:
+def retrieval(
+    personalizer: Personalizer, clip: ClipScorer, world: World, seed: int, count: int = 64
+) -> list[Gate]:
     """How often a picture's own caption wins among 32 with other facts: drawn pictures, real composed ones, shuffled."""
     generator = torch.Generator().manual_seed(seed)
     facts = all_facts(generator, count)

@@ -89,4 +89,3 @@ def grid(device: torch.device) -> tuple[Tensor, Tensor]:
     line = torch.arange(SIZE, dtype=torch.float32, device=device)
     y, x = torch.meshgrid(line, line, indexing="ij")
     return x[None], y[None]
-

@@ -59,13 +59,17 @@ class LatentSet:
 class World:
     """Face packs made into pictures: segmented, classified, jittered, composed."""
 
-    def __init__(self, full: FacePack, close: FacePack, segmenter: Segmenter, classifier: ClassWordNet) -> None:
+    def __init__(
+        self, full: FacePack, close: FacePack, segmenter: Segmenter, classifier: ClassWordNet
+    ) -> None:
         self.packs = (full, close)
         self.device = next(segmenter.parameters()).device
         self.masks = tuple(_masks(segmenter.eval(), pack.images) for pack in self.packs)
         self.class_words = tuple(classifier.class_words(pack.ids) for pack in self.packs)
 
-    def view(self, rows: Tensor, generator: Generator, *, close: bool = False, plain: bool, fixed: bool = False) -> Pictures:
+    def view(
+        self, rows: Tensor, generator: Generator, *, close: bool = False, plain: bool, fixed: bool = False
+    ) -> Pictures:
         """Pictures of these rows of a pack. plain: the photo as it is. fixed: no jitter."""
         pack, device = self.packs[close], self.device
         source = pack.images.shape[-1]
@@ -81,13 +85,17 @@ class World:
         facts = draw_facts(words, framing, generator)
         if plain:
             nothing = torch.zeros_like(words)
-            facts = Facts(background=nothing, accessory=nothing, style=nothing, class_word=words, close=framing)
+            facts = Facts(
+                background=nothing, accessory=nothing, style=nothing, class_word=words, close=framing
+            )
         else:
             masks = resample(self.masks[close][rows].to(device).float() / 255, maps.to(device), SIZE)
             crops = compose(crops, masks, landmarks.to(device), facts, generator)
         return Pictures(pictures=crops, landmarks=landmarks, ids=pack.ids[rows], facts=facts)
 
-    def everything(self, rounds: int, generator: Generator, *, plain: bool, close: bool, batch: int = 64) -> Iterator[Pictures]:
+    def everything(
+        self, rounds: int, generator: Generator, *, plain: bool, close: bool, batch: int = 64
+    ) -> Iterator[Pictures]:
         """Every row of a pack `rounds` times, in batches."""
         for _ in range(rounds):
             for rows in torch.randperm(len(self.packs[close]), generator=generator).split(batch):
@@ -101,7 +109,9 @@ def _masks(segmenter: Segmenter, images: Tensor, batch: int = 64) -> Tensor:
     parts = []
     for chunk in images.split(batch):
         with torch.autocast(device.type, torch.bfloat16):
-            parts.append((segmenter.person(chunk.to(device).float() / 255).float() * 255).round().byte().cpu())
+            parts.append(
+                (segmenter.person(chunk.to(device).float() / 255).float() * 255).round().byte().cpu()
+            )
     return torch.cat(parts)
 
 

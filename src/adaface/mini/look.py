@@ -77,7 +77,9 @@ class ClassWordNet(nn.Module):
 
     def __init__(self, id_width: int = 128, width: int = 128) -> None:
         super().__init__()
-        self.trunk = nn.Sequential(nn.Linear(id_width, width), nn.GELU(), nn.Dropout(0.3), nn.Linear(width, 5))
+        self.trunk = nn.Sequential(
+            nn.Linear(id_width, width), nn.GELU(), nn.Dropout(0.3), nn.Linear(width, 5)
+        )
 
     def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Unit ID embeddings -> two tensors of logits."""

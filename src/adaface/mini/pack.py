@@ -56,4 +56,3 @@ def _thin(pack: "np.lib.npyio.NpzFile", rows: "np.ndarray") -> bytes:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, data=np.concatenate(pieces), off=ends, **fields)
     return buffer.getvalue()
-

@@ -90,7 +90,9 @@ def augment(images: Tensor, labels: Tensor, generator: Generator) -> tuple[Tenso
     """Random 64-pixel views of portraits (B, 3, 128, 128) uint8: scale, shift, tilt, mirror, light, grey, softness."""
     count = len(images)
     draw = torch.rand(8, count, generator=generator)
-    scale = (1.55 + 0.85 * draw[0]) * torch.where(draw[7] < 0.5, -1.0, 1.0)  # source pixels a pixel; negative mirrors
+    scale = (1.55 + 0.85 * draw[0]) * torch.where(
+        draw[7] < 0.5, -1.0, 1.0
+    )  # source pixels a pixel; negative mirrors
     turn = (draw[1] - 0.5) * 0.5
     cos, sin = scale.abs() * torch.cos(turn), scale.abs() * torch.sin(turn)
     sign = torch.sign(scale)

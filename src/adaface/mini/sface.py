@@ -65,7 +65,9 @@ _APPLY = {
 def _operations(path: str) -> list[tuple[str, list[Any]]]:
     """The chain as (kind, arguments); quantised weights are expanded on the way."""
     graph = onnx.load(path).graph
-    known = {tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy()) for tensor in graph.initializer}
+    known = {
+        tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy()) for tensor in graph.initializer
+    }
     chain: list[tuple[str, list[Any]]] = []
     for node in graph.node:
         options = {a.name: helper.get_attribute_value(a) for a in node.attribute}
@@ -94,7 +96,9 @@ def _operations(path: str) -> list[tuple[str, list[Any]]]:
             case "Constant" | "Dropout":
                 pass
             case other:
-                raise FormatError(f"{path}: operation {other}; only plain chains such as SFace can be differentiated")
+                raise FormatError(
+                    f"{path}: operation {other}; only plain chains such as SFace can be differentiated"
+                )
     return chain
 
 

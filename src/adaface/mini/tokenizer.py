@@ -30,7 +30,9 @@ def merges_for(words: Sequence[str]) -> list[tuple[str, str]]:
     return ordered if not broken else _repair(ordered, broken, words)
 
 
-def _repair(merges: list[tuple[str, str]], broken: Sequence[str], words: Sequence[str]) -> list[tuple[str, str]]:
+def _repair(
+    merges: list[tuple[str, str]], broken: Sequence[str], words: Sequence[str]
+) -> list[tuple[str, str]]:
     """A later word's merges can tear an earlier word apart: give the torn words one more merge at the end."""
     for word in broken:
         symbols = _apply([*word[:-1], word[-1] + END], merges)
@@ -58,7 +60,12 @@ def write_tokenizer(folder: str | Path, words: Sequence[str], max_length: int) -
     tokens = [*symbols, *(s + END for s in symbols), *dict.fromkeys(a + b for a, b in merges), BOS, EOS]
     vocab = {token: i for i, token in enumerate(dict.fromkeys(tokens))}
     special = {"bos_token": BOS, "eos_token": EOS, "unk_token": EOS, "pad_token": EOS}
-    config = {"tokenizer_class": "CLIPTokenizer", "model_max_length": max_length, "do_lower_case": True, **special}
+    config = {
+        "tokenizer_class": "CLIPTokenizer",
+        "model_max_length": max_length,
+        "do_lower_case": True,
+        **special,
+    }
     texts = {
         "vocab.json": json.dumps(vocab, ensure_ascii=False),
         "merges.txt": "\n".join(["#version: 0.2", *(f"{a} {b}" for a, b in merges)]) + "\n",

@@ -53,13 +53,17 @@ class VaeRecipe:
         terms = {
             "pixels": (back - pictures).abs().mean(),
             "edges": config.edges * _edges(back - pictures),
-            "divergence": config.divergence * (mean.square() + logvar.exp() - 1 - logvar).sum((1, 2, 3)).mean() / 2,
+            "divergence": config.divergence
+            * (mean.square() + logvar.exp() - 1 - logvar).sum((1, 2, 3)).mean()
+            / 2,
         }
         if config.identity and self.recognizer is not None and config.plain:
             marks = plain.landmarks.to(pictures.device)
             with torch.no_grad():
                 seen = embed(self.recognizer, pictures[: config.plain], marks)
-            terms["identity"] = config.identity * identity_loss(self.recognizer, back[: config.plain], marks, seen)
+            terms["identity"] = config.identity * identity_loss(
+                self.recognizer, back[: config.plain], marks, seen
+            )
         return terms
 
     def _view(self, count: int, generator: Generator, *, plain: bool, close: bool):  # type: ignore[no-untyped-def]
@@ -85,7 +89,9 @@ def _edges(error: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def latent_statistics(vae: AutoencoderKL, world: World, generator: Generator, batches: int = 40) -> tuple[Tensor, Tensor]:
+def latent_statistics(
+    vae: AutoencoderKL, world: World, generator: Generator, batches: int = 40
+) -> tuple[Tensor, Tensor]:
     """Mean and deviation of each latent channel (C,) over pictures of the world."""
     seen = []
     for index in range(batches):

@@ -86,7 +86,12 @@ def _background(crops: Tensor, masks: Tensor, which: Tensor, generator: Generato
     meadow = _mix(sky, grass, ground)
     night = _mix(_colour(0.02, 0.02, 0.12, crops), _colour(0.08, 0.08, 0.3, crops), down)
     night = _mix(night, _colour(1.0, 1.0, 0.9, crops), stars)
-    sun = disc(x, y, torch.cat([6 + 52 * draw[:, 0, 0, 0], 14 + 26 * draw[:, 1, 0, 0]], -1), crops.new_full((len(crops), 2), 7))
+    sun = disc(
+        x,
+        y,
+        torch.cat([6 + 52 * draw[:, 0, 0, 0], 14 + 26 * draw[:, 1, 0, 0]], -1),
+        crops.new_full((len(crops), 2), 7),
+    )
     dusk = _mix(_colour(0.45, 0.15, 0.5, crops), _colour(1.0, 0.6, 0.15, crops), down)
     dusk = _mix(dusk, _colour(1.0, 0.95, 0.6, crops), sun[:, None])
     stripes = (0.5 + 6 * torch.sin((x[:, None] + 16 * draw[:, 3]) * (0.7 + 0.3 * draw[:, 2]))).clamp(0, 1)
@@ -123,7 +128,9 @@ def _accessory(pictures: Tensor, masks: Tensor, landmarks: Tensor, which: Tensor
     def soft(z: Tensor) -> Tensor:
         return (z + 0.5).clamp(0, 1)
 
-    glasses = torch.maximum(*(ellipse(landmarks[:, i] + 0.08 * apart * down, 0.5 * apart, 0.42 * apart) for i in (0, 1)))
+    glasses = torch.maximum(
+        *(ellipse(landmarks[:, i] + 0.08 * apart * down, 0.5 * apart, 0.42 * apart) for i in (0, 1))
+    )
     u, v = local(eyes)
     size = apart[..., None]
     bridge = soft(0.07 * size - v.abs()) * soft(1.1 * size - u.abs())
@@ -147,7 +154,11 @@ def _accessory(pictures: Tensor, masks: Tensor, landmarks: Tensor, which: Tensor
         1: _mix(pictures, _colour(0.03, 0.03, 0.05, pictures), glasses[:, None]),
         2: _mix(_mix(pictures, red, crown[:, None]), dark_red, brim[:, None]),
         3: _mix(pictures, blue * (1 - 0.3 * shade), band[:, None]),
-        4: _mix(_mix(pictures, _colour(0.9, 0.05, 0.05, pictures), nose[:, None]), pictures * 0 + 1, gleam * nose[:, None]),
+        4: _mix(
+            _mix(pictures, _colour(0.9, 0.05, 0.05, pictures), nose[:, None]),
+            pictures * 0 + 1,
+            gleam * nose[:, None],
+        ),
     }
     for index, picture in drawn.items():
         pictures = torch.where((which == index).to(pictures.device)[:, None, None, None], picture, pictures)

@@ -99,12 +99,18 @@ class _Run:
         self.weights = {name: p for name, p in named if p.requires_grad}
         self.averages = {name: p.detach().clone() for name, p in self.weights.items()}
         self.optimizer = torch.optim.AdamW(
-            list(self.weights.values()), lr=0.0, betas=(0.9, 0.99), weight_decay=config.weight_decay, fused=True
+            list(self.weights.values()),
+            lr=0.0,
+            betas=(0.9, 0.99),
+            weight_decay=config.weight_decay,
+            fused=True,
         )
         self.progress = Progress()
 
     def share_done(self) -> float:
-        return min(1.0, max(self.progress.step / self.config.steps, self.progress.seconds / self.config.seconds))
+        return min(
+            1.0, max(self.progress.step / self.config.steps, self.progress.seconds / self.config.seconds)
+        )
 
     def step(self) -> dict[str, Tensor]:
         config, step = self.config, self.progress.step
@@ -164,7 +170,9 @@ class _Run:
         found = {n: t.shape for n, t in tensors.items() if n.startswith("weights.")}
         if wanted != found:
             odd = sorted(n for n in wanted.keys() | found.keys() if wanted.get(n) != found.get(n))
-            raise FormatError(f"{folder}: a run of other sizes ({odd[0]} and {len(odd) - 1} more). Choose a new folder")
+            raise FormatError(
+                f"{folder}: a run of other sizes ({odd[0]} and {len(odd) - 1} more). Choose a new folder"
+            )
         with torch.no_grad():
             for name, weight in self.weights.items():
                 weight.copy_(tensors[f"weights.{name}"])
@@ -193,7 +201,9 @@ def _whole_folder(final: Path) -> Iterator[Path]:
             return  # this very step is saved already
         beside.rename(final)
     except (OSError, SafetensorError) as error:
-        raise WriteError(f"{final}: not saved ({error}). Free some space; the save before it is whole") from error
+        raise WriteError(
+            f"{final}: not saved ({error}). Free some space; the save before it is whole"
+        ) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     for save in older:
@@ -228,7 +238,9 @@ def _checkpoint(run: _Run, folder: Path) -> None:
 
 
 def _write_metrics(folder: Path, progress: Progress, means: dict[str, float]) -> None:
-    row = {"step": progress.step, "seconds": round(progress.seconds, 1)} | {n: round(m, 5) for n, m in means.items()}
+    row = {"step": progress.step, "seconds": round(progress.seconds, 1)} | {
+        n: round(m, 5) for n, m in means.items()
+    }
     with (folder / "metrics.jsonl").open("a") as lines:
         lines.write(json.dumps(row) + "\n")
     log.info("%s", "  ".join(f"{name} {value:g}" for name, value in row.items()))
