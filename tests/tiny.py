@@ -1,4 +1,6 @@
-"""A stack of random tiny models on disk, of the mini stack's shapes: pictures 64x64, latents 8x8x16, T=64, K=16, D=128."""
+"""A stack of random tiny models on disk, of the mini stack's shapes: pictures 64x64, latents 8x8x16, T=64,
+K=16, D=128.
+"""
 
 from pathlib import Path
 
@@ -78,10 +80,17 @@ def text_model(layers: int = 2):
     vocab = vocabulary_size()
     return CLIPTextModel(
         CLIPTextConfig(
-            vocab_size=vocab, hidden_size=WIDTH, intermediate_size=2 * WIDTH, num_hidden_layers=layers, num_attention_heads=4,
-            max_position_embeddings=LENGTH, bos_token_id=vocab - 2, eos_token_id=vocab - 1, pad_token_id=vocab - 1,
+            vocab_size=vocab,
+            hidden_size=WIDTH,
+            intermediate_size=2 * WIDTH,
+            num_hidden_layers=layers,
+            num_attention_heads=4,
+            max_position_embeddings=LENGTH,
+            bos_token_id=vocab - 2,
+            eos_token_id=vocab - 1,
+            pad_token_id=vocab - 1,
         )
-    ).eval()  # fmt: skip
+    ).eval()
 
 
 def vocabulary_size() -> int:
@@ -108,18 +117,38 @@ def write_base(folder: Path):
     from adaface.text.folder import save_text_encoder
 
     unet = UNet2DConditionModel(
-        sample_size=8, in_channels=16, out_channels=16, block_out_channels=(32, 64), layers_per_block=1, norm_num_groups=8,
-        down_block_types=("CrossAttnDownBlock2D",) * 2, up_block_types=("CrossAttnUpBlock2D",) * 2,
-        cross_attention_dim=WIDTH, attention_head_dim=4,
-    )  # fmt: skip
+        sample_size=8,
+        in_channels=16,
+        out_channels=16,
+        block_out_channels=(32, 64),
+        layers_per_block=1,
+        norm_num_groups=8,
+        down_block_types=("CrossAttnDownBlock2D",) * 2,
+        up_block_types=("CrossAttnUpBlock2D",) * 2,
+        cross_attention_dim=WIDTH,
+        attention_head_dim=4,
+    )
     vae = AutoencoderKL(
-        block_out_channels=(8,) * 4, latent_channels=16, norm_num_groups=4, layers_per_block=1, sample_size=64, scaling_factor=1.0,
-        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
-    )  # fmt: skip
+        block_out_channels=(8,) * 4,
+        latent_channels=16,
+        norm_num_groups=4,
+        layers_per_block=1,
+        sample_size=64,
+        scaling_factor=1.0,
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+    )
     scheduler = DDIMScheduler(
-        beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, clip_sample=False, set_alpha_to_one=True,
-        rescale_betas_zero_snr=True, prediction_type="v_prediction", timestep_spacing="trailing", steps_offset=1,
-    )  # fmt: skip
+        beta_schedule="scaled_linear",
+        beta_start=0.00085,
+        beta_end=0.012,
+        clip_sample=False,
+        set_alpha_to_one=True,
+        rescale_betas_zero_snr=True,
+        prediction_type="v_prediction",
+        timestep_spacing="trailing",
+        steps_offset=1,
+    )
     text = text_model()
     pipe = StableDiffusionPipeline(
         vae, text, tokenizer(folder / "tokenizer"), unet, scheduler, None, None, requires_safety_checker=False
@@ -152,9 +181,16 @@ def write_clip(folder: Path) -> None:
 
     vocab = vocabulary_size()
     text = dict(
-        vocab_size=vocab, hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
-        max_position_embeddings=LENGTH, bos_token_id=vocab - 2, eos_token_id=vocab - 1, pad_token_id=vocab - 1,
-    )  # fmt: skip
+        vocab_size=vocab,
+        hidden_size=32,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=LENGTH,
+        bos_token_id=vocab - 2,
+        eos_token_id=vocab - 1,
+        pad_token_id=vocab - 1,
+    )
     vision = dict(
         hidden_size=32,
         intermediate_size=32,

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-import tiny
 import torch
 
+import tiny
 from adaface.encoder.fingerprint import text_encoder_fingerprint
 from adaface.errors import ConfigError, FormatError, PromptError, StackError
 from adaface.face.photos import LeftOut, PhotoSet
@@ -30,7 +30,7 @@ def farthest(a, b) -> int:
 
 
 def own_loop(personalizer, prompt, person, settings, seed):
-    """The method written out: DDIM with guidance that moves linearly, from one CPU generator. (64, 64, 3) int16."""
+    """The method written out: DDIM with linear guidance, from one CPU generator. (64, 64, 3) int16."""
     from adaface.pipelines.base import ddim
 
     weights = settings.layer_weights
@@ -52,7 +52,9 @@ def own_loop(personalizer, prompt, person, settings, seed):
 
 
 def test_a_picture_is_that_of_the_method_written_out(personalizer, person):
-    settings = Settings(steps=5, guidance_scale=(4.0, 1.0), layer_weights=(1.0, 1.0), negative_prompt="blue cap")
+    settings = Settings(
+        steps=5, guidance_scale=(4.0, 1.0), layer_weights=(1.0, 1.0), negative_prompt="blue cap"
+    )
     options = dataclasses.asdict(settings)
     drawn = personalizer.generate(PROMPT, person, num_images=1, seed=3, **options)
     with torch.inference_mode():
@@ -87,7 +89,11 @@ def test_pictures_come_prompt_by_prompt_with_what_made_them(personalizer, person
     assert made.seeds == (1, 2, 1, 2)
     assert [image.size for image in made.images] == [(64, 64)] * 4
     assert made.notes == ("prompt 'a man': <person> put behind 'man'",)
-    assert next(made.records()) == {"prompt": "a man <person>", "seed": 1, "settings": made.settings.to_json()}
+    assert next(made.records()) == {
+        "prompt": "a man <person>",
+        "seed": 1,
+        "settings": made.settings.to_json(),
+    }
     assert len(made) == 4
 
 
@@ -112,7 +118,9 @@ def test_drawing_changes_nothing_in_the_base_model(personalizer, person):
     parts = dict(pipe.components)
     weights = {k: v.clone() for k, v in pipe.text_encoder.state_dict().items()}
     vocabulary, config = pipe.tokenizer.get_vocab(), dict(pipe.scheduler.config)
-    kept = {key: value for key, value in vars(pipe).items() if key.startswith("_") and key != "_internal_dict"}
+    kept = {
+        key: value for key, value in vars(pipe).items() if key.startswith("_") and key != "_internal_dict"
+    }
     personalizer.generate(PROMPT, person, num_images=1)
     assert pipe.components == parts
     assert all(torch.equal(v, weights[k]) for k, v in pipe.text_encoder.state_dict().items())
@@ -140,7 +148,8 @@ def test_without_settings_of_a_stack_the_defaults_count(personalizer, person):
 
 def test_the_negative_prompt_can_be_switched_off(personalizer, person):
     off, empty, on = (
-        personalizer.generate(PROMPT, person, num_images=1, negative_prompt=text) for text in (None, "", "blue cap")
+        personalizer.generate(PROMPT, person, num_images=1, negative_prompt=text)
+        for text in (None, "", "blue cap")
     )
     assert farthest(off, empty) == 0
     assert farthest(off, on) > 0
@@ -197,7 +206,9 @@ def test_another_size_can_be_asked_for(personalizer, person):
 
 
 def test_several_people_stand_in_one_prompt(personalizer):
-    alice, bob = (personalizer.identity(id_embedding=tiny.unit_vector(k), name=n) for k, n in ((1, "alice"), (2, "bob")))
+    alice, bob = (
+        personalizer.identity(id_embedding=tiny.unit_vector(k), name=n) for k, n in ((1, "alice"), (2, "bob"))
+    )
     both, swapped = (
         personalizer.generate(text, [alice, bob], num_images=1)
         for text in ("<alice> and <bob> in the meadow", "<bob> and <alice> in the meadow")
@@ -208,7 +219,9 @@ def test_several_people_stand_in_one_prompt(personalizer):
 
 def test_progress_is_told_step_by_step_over_all_batches(personalizer, person):
     told = []
-    personalizer.generate(PROMPT, person, num_images=3, batch_size=2, steps=3, on_step=lambda *a: told.append(a))
+    personalizer.generate(
+        PROMPT, person, num_images=3, batch_size=2, steps=3, on_step=lambda *a: told.append(a)
+    )
     assert told == [(k, 6) for k in range(1, 7)]
 
 
@@ -257,7 +270,9 @@ def test_a_bad_name_is_told_before_the_photos_are_read(personalizer):
 
 
 def test_an_identity_of_another_width_says_what_to_do(personalizer):
-    with pytest.raises(FormatError, match="rows are 768 wide, the text encoder of this stack takes 128. Make it again"):
+    with pytest.raises(
+        FormatError, match="rows are 768 wide, the text encoder of this stack takes 128. Make it again"
+    ):
         personalizer.generate(PROMPT, Identity("person", torch.zeros(16, 768)))
 
 
@@ -274,7 +289,9 @@ def test_an_identity_from_elsewhere_is_drawn_with_a_note(personalizer, person, k
 def test_rows_of_another_number_are_drawn_but_not_scaled(personalizer):
     few = Identity("person", torch.randn(4, 128, generator=torch.Generator().manual_seed(0)))
     assert len(personalizer.generate(PROMPT, few, num_images=1, steps=1)) == 1
-    with pytest.raises(ConfigError, match="4 rows made with id_scale 1 by another encoder cannot be brought to 2"):
+    with pytest.raises(
+        ConfigError, match="4 rows made with id_scale 1 by another encoder cannot be brought to 2"
+    ):
         personalizer.generate(PROMPT, few, num_images=1, id_scale=2)
 
 
@@ -382,8 +399,12 @@ def test_the_quiet_console_gives_the_libraries_their_settings_back():
 
     from adaface.pipelines.quiet import quiet
 
-    before = [(log.get_verbosity(), log.is_progress_bar_enabled()) for log in (diffusers_log, transformers_log)]
+    before = [
+        (log.get_verbosity(), log.is_progress_bar_enabled()) for log in (diffusers_log, transformers_log)
+    ]
     with quiet(), quiet():
         assert diffusers_log.get_verbosity() == logging.ERROR
-    after = [(log.get_verbosity(), log.is_progress_bar_enabled()) for log in (diffusers_log, transformers_log)]
+    after = [
+        (log.get_verbosity(), log.is_progress_bar_enabled()) for log in (diffusers_log, transformers_log)
+    ]
     assert after == before

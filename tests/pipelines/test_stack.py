@@ -26,7 +26,9 @@ def edit(folder, change):
 
 def test_a_stack_names_each_role_with_path_hash_and_licence(tiny_stack):
     stack = Stack.load(tiny_stack)
-    assert {"base", "encoder", "id_prompter", "recognizer", "teacher", "clip", "strangers"} == set(stack.roles)
+    assert {"base", "encoder", "id_prompter", "recognizer", "teacher", "clip", "strangers"} == set(
+        stack.roles
+    )
     assert stack.path("base") == tiny_stack / "base"
     assert stack.part("encoder").licence == "MIT"
     assert stack.part("encoder").sha256 == sha256(tiny_stack / "encoder")
@@ -77,7 +79,9 @@ def test_only_the_asked_roles_are_verified(copy):
 
 
 def test_an_unknown_stack_says_what_to_give():
-    with pytest.raises(MissingFileError, match=r'no such stack. Give a folder that holds a stack.json, or one of: mini'):
+    with pytest.raises(
+        MissingFileError, match=r"no such stack. Give a folder that holds a stack.json, or one of: mini"
+    ):
         Stack.load("no-such-stack")
 
 

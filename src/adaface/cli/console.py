@@ -1,6 +1,9 @@
-"""What the commands print, and how they end: 0 done, 1 a mistake that can be mended, 2 wrong usage, 130 stopped."""
+"""What the commands print, and how they end: 0 done, 1 a mistake that can be mended, 2 wrong usage, 130
+stopped.
+"""
 
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +16,8 @@ from rich.text import Text
 from adaface.errors import AdaFaceError
 
 STARTED = time.perf_counter()  # when this module was imported, which for a command is its start
-out = Console()
+PIPED_WIDTH = 140  # columns of a table that goes to a file or another program
+out = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
 err = Console(stderr=True)
 
 
@@ -24,7 +28,9 @@ def since_start() -> float:
 
 @contextmanager
 def mistakes_told(as_json: bool) -> Iterator[None]:
-    """Turn an AdaFaceError into one line on stderr, a JSON object on stdout if asked, and exit code 1."""
+    """Turn an AdaFaceError into one line on stderr, a JSON object on stdout if asked, and exit code 1; 130 if
+    stopped.
+    """
     try:
         yield
     except AdaFaceError as error:
@@ -33,6 +39,9 @@ def mistakes_told(as_json: bool) -> Iterator[None]:
         if as_json:
             print_json({"error": {"type": type(error).__name__, "message": message}})
         raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        say("Stopped.")
+        raise typer.Exit(130) from None
 
 
 def print_json(data: dict[str, Any]) -> None:

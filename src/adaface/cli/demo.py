@@ -1,4 +1,6 @@
-"""`adaface demo`: the whole way from a photo to a grid, on a public-domain photo that comes with scikit-image."""
+"""`adaface demo`: the whole way from a photo to a grid, on a public-domain photo that comes with
+scikit-image.
+"""
 
 import json
 from pathlib import Path
@@ -150,7 +152,8 @@ def _print(summary: dict[str, Any], grid: Path, notes: tuple[str, ...]) -> None:
     firsts = sum(row["first_choice"] for row in summary["pictures"])
     out.print(
         f"{firsts} of {len(summary['pictures'])} prompts ranked first. First picture after "
-        f"{summary['seconds_cold']:.1f} s (cold start), then {summary['seconds_per_picture']:.2f} s a picture.\n"
-        f"All of them: {grid}",
+        f"{summary['seconds_cold']:.1f} s (cold start), then {summary['seconds_per_picture']:.2f} s a "
+        "picture."
+        f"\nAll of them: {grid}",
         highlight=False, markup=False, soft_wrap=True,
     )  # fmt: skip

@@ -1,4 +1,6 @@
-"""`adaface doctor`: what is installed, what this machine can run on, and whether every file of a stack is whole."""
+"""`adaface doctor`: what is installed, what this machine can run on, and whether every file of a stack is
+whole.
+"""
 
 import platform
 from importlib import metadata
@@ -32,7 +34,9 @@ def doctor(stack: options.StackName = "mini", as_json: options.AsJson = False) -
 
 
 def examine(stack_name: str) -> dict[str, Any]:
-    """What `--json` prints. Raises MissingFileError or StackError: there is no such stack, or no readable manifest."""
+    """What `--json` prints. Raises MissingFileError or StackError: there is no such stack, or no readable
+    manifest.
+    """
     from adaface.pipelines.stack import Stack
 
     stack = Stack.load(stack_name)
@@ -95,7 +99,8 @@ def _role(stack: Any, role: str) -> dict[str, Any]:
         if not c["ok"]
     ]
     return {
-        "role": role, "path": part.path or f"builtin {part.builtin}", "licence": part.licence, "purpose": part.purpose,
+        "role": role, "path": part.path or f"builtin {part.builtin}",
+        "licence": part.licence, "purpose": part.purpose,
         "ok": not problems, "problems": problems, "files": files,
     }  # fmt: skip
 

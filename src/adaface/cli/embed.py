@@ -33,8 +33,8 @@ def embed(
 
     `adaface embed alice1.jpg alice2.jpg -o alice.safetensors`
 
-    Then `adaface generate --identity alice.safetensors -p "a photo of <alice>"`. Other programs that load textual
-    inversions read the file too.
+    Then `adaface generate --identity alice.safetensors -p "a photo of <alice>"`. Other programs that load
+    textual inversions read the file too.
     """
     with mistakes_told(as_json):
         choice = FaceChoice(face_index, face_position, reference, strict)
@@ -52,7 +52,9 @@ def embed(
 def carry_out(
     photos: list[str], file: Path, name: str | None, choice: FaceChoice, stack_name: str, device: str
 ) -> dict[str, Any]:
-    """Do what `adaface embed` does, and return what `--json` prints. Raises what goes wrong as an AdaFaceError."""
+    """Do what `adaface embed` does, and return what `--json` prints. Raises what goes wrong as an
+    AdaFaceError.
+    """
     from adaface.identity.names import check_name, slot
     from adaface.pipelines.recognition import stack_analyzer
     from adaface.pipelines.stack import Stack

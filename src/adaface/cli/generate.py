@@ -1,4 +1,6 @@
-"""`adaface generate`: photos or identity files + prompts -> pictures, a grid, and how like the person they are."""
+"""`adaface generate`: photos or identity files + prompts -> pictures, a grid, and how like the person they
+are.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -109,7 +111,8 @@ def generate(
 
     `adaface generate me.jpg --prompt "a photo of <person> at sunset"`
 
-    `adaface generate --identity alice.safetensors --identity bob.safetensors -p "<alice> and <bob> in a meadow"`
+    `adaface generate --identity alice.safetensors --identity bob.safetensors -p "<alice> and <bob> in a
+    meadow"`
 
     What is not given is taken from the stack's own recommended settings.
     """
@@ -122,7 +125,7 @@ def generate(
             "steps": steps, "guidance_scale": guidance, "id_scale": id_scale, "layer_weights": layer_weights,
             "height": height, "width": width, "batch_size": batch_size,
         }  # fmt: skip
-        settings = {key: value for key, value in given.items() if value is not None}
+        settings: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
         if negative_prompt is not None or no_negative_prompt:
             settings["negative_prompt"] = negative_prompt
         order = Order(
@@ -137,7 +140,9 @@ def generate(
 
 
 def carry_out(order: Order, *, quiet: bool = False) -> dict[str, Any]:
-    """Do what `adaface generate` does, and return what `--json` prints. Raises what goes wrong as an AdaFaceError."""
+    """Do what `adaface generate` does, and return what `--json` prints. Raises what goes wrong as an
+    AdaFaceError.
+    """
     _check(order)
     personalizer, people, sources = _meet(order)
     ready = since_start()
@@ -151,7 +156,7 @@ def carry_out(order: Order, *, quiet: bool = False) -> dict[str, Any]:
             **order.settings,
         )
     a_picture = (since_start() - ready) / len(made)
-    paths = save_pictures(order.folder, made, order.stack)
+    paths = save_pictures(order.folder, made, personalizer.stack.name if personalizer.stack else "")
     scores = _scores(personalizer, people, made)
     grid = save_png(order.folder / "grid.png", _grid(sources, order, made, scores))
     report = {
@@ -176,6 +181,7 @@ def _check(order: Order) -> None:
     from adaface.identity.names import check_name
     from adaface.pipelines.settings import check_seeds
     from adaface.pipelines.stack import Stack
+    from adaface.prompt.template import parse
 
     if not order.photos and not order.files:
         raise ConfigError("nobody to draw. Give a photo, or --identity FILE")
@@ -183,6 +189,9 @@ def _check(order: Order) -> None:
     check_folder(order.folder)
     check_seeds(order.seed, order.num_images)
     Stack.load(order.stack).recommended().override(order.settings)
+    if not order.files:
+        for text in order.prompts:
+            parse(text, [order.name])
 
 
 def _meet(order: Order) -> "tuple[Personalizer, list[Identity], list[Tile]]":
@@ -258,7 +267,7 @@ def _print(report: dict[str, Any]) -> None:
     used = ", ".join(f"{key} {value}" for key, value in report["settings"].items() if value is not None)
     out.print(f"Settings: {used}", highlight=False, markup=False)
     out.print(
-        f"First picture after {report['seconds_cold']:.1f} s (cold start), then {report['seconds_per_picture']:.2f} s "
-        f"a picture. All of them: {report['grid']}",
+        f"First picture after {report['seconds_cold']:.1f} s (cold start), "
+        f"then {report['seconds_per_picture']:.2f} s a picture. All of them: {report['grid']}",
         highlight=False, markup=False, soft_wrap=True,
     )  # fmt: skip

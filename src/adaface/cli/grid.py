@@ -45,9 +45,11 @@ class Block:
 
 
 def picture_grid(sources: Sequence[Tile], blocks: Sequence[Block]) -> Image.Image:
-    """Lay sources and blocks out on white: every text wrapped to its column, nothing cut, nothing overlapping.
+    """Lay sources and blocks out on white: every text wrapped to its column, nothing cut, nothing
+    overlapping.
 
-    Prompts with one picture each stand side by side with their captions below; else each prompt has lines of its own.
+    Prompts with one picture each stand side by side with their captions below; else each prompt has lines of
+    its own.
     """
     side = _tile_side(sources, blocks)
     single = all(len(block.tiles) <= 1 for block in blocks)
@@ -109,7 +111,7 @@ def _text(text: str, width: int, size_px: int, colour: str) -> Image.Image:
 
 
 def wrap(text: str, width: int, font: Any) -> list[str]:
-    """Lines of at most `width` pixels, broken between words, inside a word only if it is wider than a line."""
+    """Lines of at most `width` pixels, broken between words; a word wider than a line is broken inside."""
     lines: list[str] = []
     for word in text.split():
         if lines and font.getlength(f"{lines[-1]} {word}") <= width:
@@ -126,7 +128,9 @@ def wrap(text: str, width: int, font: Any) -> list[str]:
 
 @lru_cache
 def _font(size_px: int, ascii_only: bool = True) -> Any:
-    """Pillow's own font, the same everywhere; it has plain ASCII only, so that other words take one of the system's."""
+    """Pillow's own font, the same everywhere; it has plain ASCII only, so that other words take one of the
+    system's.
+    """
     for name in () if ascii_only else SYSTEM_FONTS:
         try:
             return ImageFont.truetype(name, size_px)

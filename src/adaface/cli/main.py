@@ -1,5 +1,6 @@
 """The command `adaface`. Only what `--help` needs is imported here; each command loads its models itself."""
 
+import os
 from importlib.util import find_spec
 from typing import Annotated
 
@@ -33,6 +34,9 @@ def main(
 
     `adaface generate me.jpg --prompt "a photo of <person> in a meadow" -o out/`
     """
+    # A thread that waits for the other by spinning takes the core that the other needs: pictures took 20
+    # times as long beside one busy process. OpenMP reads this when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if version:
         import adaface
 

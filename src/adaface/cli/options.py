@@ -10,7 +10,7 @@ FACE_PANEL, LOOK_PANEL, RUN_PANEL = "Which face", "How it is drawn", "Where and 
 Photos = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="PHOTO...",
+        metavar="PHOTO",
         help="One or several photos of the person, or a folder of them.",
         show_default=False,
     ),
@@ -43,8 +43,8 @@ FacePosition = Annotated[
 ]  # fmt: skip
 Reference = Annotated[
     Path | None,
-    typer.Option("--reference", help="Or the face most like the one in this photo.", rich_help_panel=FACE_PANEL,
-                 show_default=False),
+    typer.Option("--reference", help="Or the face most like the one in this photo.",
+                 rich_help_panel=FACE_PANEL, show_default=False),
 ]  # fmt: skip
 Strict = Annotated[
     bool,

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 def check_folder(folder: Path) -> None:
-    """Fail now rather than after minutes of drawing. Raises WriteError: files cannot be written below `folder`."""
+    """Fail now rather than after minutes of drawing. Raises WriteError: files cannot be written below
+    `folder`.
+    """
     there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
     if not there.is_dir():
         raise WriteError(f"{there}: a file, not a folder. Choose another place for the pictures (-o)")
@@ -26,7 +28,8 @@ def check_folder(folder: Path) -> None:
 
 
 def read_prompts(given: Sequence[str], file: Path | None) -> list[str]:
-    """Prompts of the command line, then those of the file, a line each; blank lines and # comments are skipped.
+    """Prompts of the command line, then those of the file, a line each; blank lines and # comments are
+    skipped.
 
     Raises ConfigError: none at all. MissingFileError: no such file.
     """

@@ -1,4 +1,6 @@
-"""What is told about each picture: is there a face, how like the person is it, how rare is that among strangers?"""
+"""What is told about each picture: is there a face, how like the person is it, how rare is that among
+strangers?
+"""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -25,7 +27,9 @@ def score_faces(
     analyzer: "FaceAnalyzer",
     strangers: "Floats | None",
 ) -> list[dict[str, Any]]:
-    """For each picture `face_found`, `similarity` and `percentile`; the latter two None where nothing can be said."""
+    """For each picture `face_found`, `similarity` and `percentile`; the latter two None where nothing can be
+    said.
+    """
     from adaface.evaluation.face_similarity import percentile, similarity
 
     if identity.id_embedding is None:

@@ -35,8 +35,8 @@ def similarity(
 ) -> list[FaceMatch]:
     """Compare each picture with the person of the unit vector `id_embedding` (D_id,).
 
-    Pictures without a face are in the list too, as not found, so that no average can hide them. Raises ShapeError:
-    a vector of another length than the recogniser's.
+    Pictures without a face are in the list too, as not found, so that no average can hide them. Raises
+    ShapeError: a vector of another length than the recogniser's.
     """
     vector = np.asarray(id_embedding, dtype=np.float32)
     if vector.shape != (analyzer.recognizer.dim,):
@@ -48,7 +48,9 @@ def similarity(
 
 
 def percentile(match: FaceMatch, strangers: Floats) -> float | None:
-    """Share of strangers (S, D_id), in per cent, whom the found face is less like than the person; None: no face."""
+    """Share of strangers (S, D_id), in per cent, whom the found face is less like than the person; None: no
+    face.
+    """
     if match.similarity is None or match.id_embedding is None:
         return None
     return float(100 * np.mean(strangers @ match.id_embedding < match.similarity))
@@ -57,7 +59,8 @@ def percentile(match: FaceMatch, strangers: Floats) -> float | None:
 def load_strangers(path: str | Path, dim: int) -> Floats:
     """ID embeddings of people who are not the person: (S, D_id) unit vectors, D_id = `dim`.
 
-    Raises MissingFileError: no such file. FormatError: no such tensor in it, or of another recogniser's length.
+    Raises MissingFileError: no such file. FormatError: no such tensor in it, or of another recogniser's
+    length.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file

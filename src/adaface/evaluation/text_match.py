@@ -1,4 +1,6 @@
-"""Does a picture fit its words? Cosine of CLIP features. Shapes: N pictures, M texts, E feature width, T text positions."""
+"""Does a picture fit its words? Cosine of CLIP features. Shapes: N pictures, M texts, E feature width, T text
+positions.
+"""
 
 import json
 import re
@@ -38,7 +40,9 @@ class ClipScorer:
         mean: Sequence[float] = MEAN,
         std: Sequence[float] = STD,
     ) -> None:
-        """model: used as it is, on its own device. mean, std: of the pixels in [0, 1] that it was trained with."""
+        """model: used as it is, on its own device. mean, std: of the pixels in [0, 1] that it was trained
+        with.
+        """
         self.model, self.tokenizer = model.eval(), tokenizer
         self.mean, self.std = (torch.tensor(values).view(3, 1, 1) for values in (mean, std))
 
@@ -92,7 +96,7 @@ class ClipScorer:
         rows = self.tokenizer(
             list(texts), padding="max_length", truncation=True, max_length=self._length, return_tensors="pt"
         ).to(self.model.device)
-        # Pads behind the end token are not masked, as in CLIP's training: its causal mask hides them from the end token.
+        # Pads behind the end token need no mask: the causal one hides them from it, as in CLIP's training.
         pooled = self.model.text_model(input_ids=rows["input_ids"]).pooler_output
         return F.normalize(self.model.text_projection(pooled), dim=-1)
 
@@ -119,7 +123,9 @@ class ClipScorer:
 
 
 def first_choice(scores: NDArray[np.float32], own: Sequence[int]) -> list[bool]:
-    """For each picture: does its own text score highest? scores: (N, M). own: (N,) index of each picture's own text."""
+    """For each picture: does its own text score highest? scores: (N, M). own: (N,) index of each picture's
+    own text.
+    """
     return [bool(row.argmax() == index) for row, index in zip(scores, own, strict=True)]
 
 

@@ -1,1 +1,3 @@
-"""PROMPT -> IMAGE: a stack of models on disk, and the Personalizer that drives a stock diffusers pipeline with them."""
+"""PROMPT -> IMAGE: a stack of models on disk, and the Personalizer that drives a stock diffusers pipeline
+with them.
+"""

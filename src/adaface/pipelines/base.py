@@ -1,4 +1,6 @@
-"""A base model (a diffusers folder) opened quietly as a stock pipeline, and one shallow pipeline of its own for each call."""
+"""A base model (a diffusers folder) opened quietly as a stock pipeline, and one shallow pipeline of its own
+for each call.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,15 @@ with quiet():  # the import itself prints hints about packages that nobody needs
     from diffusers import DDIMScheduler, StableDiffusionPipeline
 from adaface.text.folder import load_text_encoder, load_tokenizer
 
+__all__ = ["StableDiffusionPipeline", "choose_device", "choose_dtype", "ddim", "load_base", "own_pipeline"]
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 def choose_device(device: str | torch.device = "auto") -> torch.device:
-    """ "auto": CUDA, else Apple's MPS, else the CPU; else as named. Raises ConfigError: no such device here."""
+    """The device of that name; "auto" is CUDA, else Apple's MPS, else the CPU.
+
+    Raises ConfigError: there is no such device here.
+    """
     if str(device) == "auto":
         best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
         return torch.device(best)
@@ -48,7 +54,8 @@ def choose_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch
 def load_base(folder: str | Path, device: torch.device, dtype: torch.dtype) -> StableDiffusionPipeline:
     """Open a Stable Diffusion folder with safetensors weights; nothing is fetched, nothing unpickled.
 
-    All parts get `dtype`, whatever the folder holds. Raises StackError: the folder cannot be opened as such a pipeline.
+    All parts get `dtype`, whatever the folder holds. Raises StackError: the folder cannot be opened as such a
+    pipeline.
     """
     folder = Path(folder).resolve()  # diffusers asks the hub for what it takes for a name
     try:
@@ -64,7 +71,7 @@ def load_base(folder: str | Path, device: torch.device, dtype: torch.dtype) -> S
                 local_files_only=True,
                 use_safetensors=True,
             )
-            return pipe.to(device, dtype)  # type: ignore[no-any-return]
+            return pipe.to(device, dtype)
     except AdaFaceError:
         raise
     except (OSError, ValueError, TypeError, RuntimeError, KeyError, AttributeError) as error:
@@ -78,8 +85,8 @@ def load_base(folder: str | Path, device: torch.device, dtype: torch.dtype) -> S
 def own_pipeline(pipe: StableDiffusionPipeline) -> StableDiffusionPipeline:
     """A pipeline for one call: shares the models of `pipe`, but has its own DDIM scheduler and guidance.
 
-    It takes prompt embeddings only, so that the text encoder stays out of it. `pipe` is not changed. A safety checker
-    of `pipe` stays in force.
+    It takes prompt embeddings only, so that the text encoder stays out of it. `pipe` is not changed. A safety
+    checker of `pipe` stays in force.
     """
     parts: dict[str, Any] = {**pipe.components, "text_encoder": None, "tokenizer": None}
     parts["scheduler"] = ddim(parts["scheduler"])
@@ -92,7 +99,9 @@ def own_pipeline(pipe: StableDiffusionPipeline) -> StableDiffusionPipeline:
 
 
 def ddim(scheduler: Any) -> DDIMScheduler:
-    """A DDIM scheduler over the noise schedule of `scheduler`, with the values that the pipeline itself would correct."""
+    """A DDIM scheduler over the noise schedule of `scheduler`, with the values that the pipeline itself would
+    correct.
+    """
     config = dict(scheduler.config)
     fixed = {"clip_sample": config.get("clip_sample", False), "steps_offset": config.get("steps_offset", 1)}
-    return DDIMScheduler.from_config({**config, **fixed})  # type: ignore[no-any-return]
+    return DDIMScheduler.from_config({**config, **fixed})

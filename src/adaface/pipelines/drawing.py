@@ -1,4 +1,6 @@
-"""Prompt embeddings -> pictures, over a stock diffusers pipeline. Shapes: N pictures, T text positions, D width."""
+"""Prompt embeddings -> pictures, over a stock diffusers pipeline. Shapes: N pictures, T text positions, D
+width.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ OnStep = Callable[[int, int], None]
 
 @dataclass(frozen=True, eq=False)
 class Drawing:
-    """What to draw: for each of N pictures its prompt embedding (1, T, D) and its seed; one negative for all."""
+    """What to draw: for each of N pictures its prompt embedding (1, T, D) and its seed; one negative."""
 
     prompt_embeds: Sequence[Tensor]
     negative_embeds: Tensor
@@ -31,8 +33,9 @@ def draw(
 ) -> tuple[tuple[Image.Image, ...], list[int]]:
     """The pictures, and the indices of those that a safety checker blacked out.
 
-    Each picture has its own generator on the CPU, so that neither the batch size nor the device decides its noise.
-    on_step: told steps done and steps in all. Raises ConfigError: more steps than the scheduler has, or no memory.
+    Each picture has its own generator on the CPU, so that neither the batch size nor the device decides its
+    noise. on_step: told steps done and steps in all. Raises ConfigError: more steps than the scheduler has,
+    or no memory.
     """
     settings, own = plan.settings, own_pipeline(pipe)
     most = own.scheduler.config.num_train_timesteps
@@ -75,13 +78,16 @@ def _draw_batch(
         )
     except torch.OutOfMemoryError as error:
         raise ConfigError(
-            f"not enough memory for {len(rows)} pictures at once. Give a smaller batch size than {settings.batch_size}, "
-            "or a smaller height and width"
+            f"not enough memory for {len(rows)} pictures at once. Give a smaller batch size, or a smaller "
+            "height "
+            "and width"
         ) from error
 
 
 def _own_size(own: StableDiffusionPipeline) -> tuple[int, int]:
-    """Height and width that the base model was trained for; the pipeline itself drops a height without a width."""
+    """Height and width that the base model was trained for; the pipeline itself drops a height without a
+    width.
+    """
     size = own.unet.config.sample_size
     height, width = (size, size) if isinstance(size, int) else size
     return height * own.vae_scale_factor, width * own.vae_scale_factor

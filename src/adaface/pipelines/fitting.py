@@ -1,4 +1,6 @@
-"""Does an identity fit the models at hand? Its rows at the wanted scale. Shapes: K rows of a subject, D width."""
+"""Does an identity fit the models at hand? Its rows at the wanted scale. Shapes: K rows of a subject, D
+width.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -36,8 +38,11 @@ def fit_rows(identity: Identity, encoder: AdaFaceEncoder, width: int, id_scale: 
     rows = identity.subject_embeds
     if rows.shape[1] != width:
         raise FormatError(
-            f"identity {slot(identity.name)}: its rows are {rows.shape[1]} wide, the text encoder of this stack takes "
-            f"{width}. Make it again from the photos with this stack (adaface embed), or use the stack it was made for"
+            f"identity {slot(identity.name)}: its rows are {rows.shape[1]} wide, the text encoder of this "
+            "stack "
+            f"takes {width}. Make it again from the photos with this stack (adaface embed), or use the "
+            "stack it "
+            "was made for"
         )
     made_with = _made_with(identity)
     if id_scale == made_with:
@@ -45,8 +50,11 @@ def fit_rows(identity: Identity, encoder: AdaFaceEncoder, width: int, id_scale: 
     pads = encoder.pad_embeddings.detach().to("cpu", rows.dtype)  # (K, D): what scale 0 stands for
     if made_with == 0 or pads.shape != rows.shape:
         raise ConfigError(
-            f"identity {slot(identity.name)}: {len(rows)} rows made with id_scale {made_with:g} by another encoder cannot be "
-            f"brought to {id_scale:g}. Leave id_scale at {made_with:g}, or make the identity again from the photos"
+            f"identity {slot(identity.name)}: {len(rows)} rows made with id_scale {made_with:g} by another "
+            "encoder "
+            f"cannot be brought to {id_scale:g}. Leave id_scale at {made_with:g}, or make the identity "
+            "again from "
+            "the photos"
         )
     return pads + (id_scale / made_with) * (rows - pads)
 
@@ -72,5 +80,7 @@ def _made_with(identity: Identity) -> float:
         return float(identity.provenance.get(ID_SCALE, 1.0))
     except ValueError as error:
         raise FormatError(
-            f"identity {slot(identity.name)}: id_scale {identity.provenance[ID_SCALE]!r} in its header is no number"
+            f"identity {slot(identity.name)}: id_scale {identity.provenance[ID_SCALE]!r} in its header is "
+            "no number. "
+            "Make it again from the photos"
         ) from error

@@ -13,8 +13,9 @@ from adaface.pipelines.settings import Settings
 class Generation:
     """Pictures with all that is needed to draw them again.
 
-    images: prompt by prompt, `num_images` of each. prompts: as used, with the person's place in it, one a picture.
-    seeds: one a picture. settings: as used. notes: what the user should know, such as words that were cut.
+    images: prompt by prompt, `num_images` of each. prompts: as used, with the person's place in it, one a
+    picture. seeds: one a picture. settings: as used. notes: what the user should know, such as words that
+    were cut.
     """
 
     images: tuple[Image.Image, ...]

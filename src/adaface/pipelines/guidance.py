@@ -11,8 +11,8 @@ StepCallback = Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]]
 def guidance_at(step: int, steps: int, scale: tuple[float, float]) -> float:
     """Scale of step 0 <= `step` < `steps`: linear from scale[0] to scale[1], never below the floor 1 + 1e-6.
 
-    Source: AdaFace, inference (guidance 4 -> 1 over the DDIM steps). The floor keeps diffusers' doubling of the
-    latents switched on: at exactly 1 it stops, while the prompt embeddings stay doubled.
+    Source: AdaFace, inference (guidance 4 -> 1 over the DDIM steps). The floor keeps diffusers' doubling of
+    the latents switched on: at exactly 1 it stops, while the prompt embeddings stay doubled.
     """
     start, end = scale
     share = step / (steps - 1) if steps > 1 else 0.0
@@ -22,7 +22,8 @@ def guidance_at(step: int, steps: int, scale: tuple[float, float]) -> float:
 def linear_guidance(scale: tuple[float, float], on_step: Callable[[int], None] | None = None) -> StepCallback:
     """A `callback_on_step_end` that moves the guidance scale linearly from scale[0] to scale[1].
 
-    Start the pipeline with `guidance_scale=guidance_at(0, steps, scale)`. on_step: told the number of finished steps.
+    Start the pipeline with `guidance_scale=guidance_at(0, steps, scale)`. on_step: told the number of
+    finished steps.
     """
 
     def callback(pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""The manifest of a stack: `stack.json` between its text on disk and plain dataclasses. No model is opened here."""
+"""The manifest of a stack: `stack.json` between its text on disk and plain dataclasses. No model is opened
+here.
+"""
 
 import hashlib
 import json
@@ -72,7 +74,9 @@ class Part:
 
 
 def digest(hashes: Mapping[str, str]) -> str:
-    """One SHA-256 for the files of a part; equals `files.sha256` of the file or folder when nothing was added."""
+    """One SHA-256 for the files of a part; equals `files.sha256` of the file or folder when nothing was
+    added.
+    """
     if set(hashes) == {""}:
         return hashes[""]
     total = hashlib.sha256()
@@ -107,13 +111,17 @@ def read(path: Path) -> dict[str, Any]:
         raise StackError(f'{path}: not the manifest of a stack (no "format": "{FORMAT}")')
     if data.get("version") != VERSION:
         raise StackError(
-            f"{path}: version {data.get('version')!r}, this package reads {VERSION}. Upgrade adaface, or use an older stack"
+            f"{path}: version {data.get('version')!r}, this package reads {VERSION}. Upgrade adaface, or "
+            "use an older "
+            "stack"
         )
     return data
 
 
 def parse_part(role: str, entry: object, where: Path) -> Part:
-    """One entry of "roles". Raises StackError: not of the form that `Part.to_json` writes, or its hash does not fit."""
+    """One entry of "roles". Raises StackError: not of the form that `Part.to_json` writes, or its hash does
+    not fit.
+    """
     if (
         not isinstance(entry, dict)
         or not entry.keys() <= _ROLE_KEYS

@@ -1,4 +1,6 @@
-"""Pictures of a person: photos -> identity -> prompts -> pictures. Shapes: N pictures, T text positions, K rows, D width."""
+"""Pictures of a person: photos -> identity -> prompts -> pictures. Shapes: N pictures, T text positions, K
+rows, D width.
+"""
 
 import logging
 import threading
@@ -45,7 +47,9 @@ UNSET = Unset.UNSET
 
 
 class Personalizer:
-    """All models of a stack, ready to draw people. Threads may share one: no call leaves anything behind in it."""
+    """All models of a stack, ready to draw people. Threads may share one: no call leaves anything behind in
+    it.
+    """
 
     def __init__(
         self,
@@ -59,8 +63,8 @@ class Personalizer:
     ) -> None:
         """Join models that fit together; `from_pretrained` does it for a stack.
 
-        pipe: a stock pipeline with text encoder and tokenizer; it is shared, not changed. analyzer: itself, or what
-        makes it at first use. settings: what `generate` takes where its caller gives nothing.
+        pipe: a stock pipeline with text encoder and tokenizer; it is shared, not changed. analyzer: itself,
+        or what makes it at first use. settings: what `generate` takes where its caller gives nothing.
         """
         self.pipe, self.encoder, self.id_prompter, self.stack = pipe, encoder, id_prompter, stack
         self.settings = settings or Settings()
@@ -84,11 +88,10 @@ class Personalizer:
     ) -> Self:
         """Open a stack: "mini", or a folder with a stack.json.
 
-        device: "auto", "cpu", "cuda", ... dtype: of the base model; None is half precision on CUDA, else float32.
-        verify: compare the files with the manifest's hashes first. analyzer: one that is open already, with the stack's
-        recogniser.
-        Raises MissingFileError: no such stack. StackError: its files are damaged or do not fit. ConfigError: no such
-        device or dtype.
+        device: "auto", "cpu", "cuda", ... dtype: of the base model; None is half precision on CUDA, else
+        float32. verify: compare the files with the manifest's hashes first. analyzer: one that is open
+        already, with the stack's recogniser. Raises MissingFileError: no such stack. StackError: its files
+        are damaged or do not fit. ConfigError: no such device or dtype.
         """
         stack = stack if isinstance(stack, Stack) else Stack.load(stack)
         chosen = choose_device(device)
@@ -142,13 +145,14 @@ class Personalizer:
         reference: Photo | None = None,
         strict: bool = False,
     ) -> Identity:
-        """One or several photos of a person -> an Identity called `name`, which `generate` draws and `save` keeps.
+        """One or several photos of a person -> an Identity called `name`, which `generate` draws and `save`
+        keeps.
 
-        photos: paths (also of folders), pictures, aligned crops, or what `analyzer.identity` gave. id_embedding: instead
-        of photos, a ready ID embedding (D_id,) of the stack's recogniser. index, position, reference, strict: which face,
-        see `FaceAnalyzer.face`. Photos that were left out are told to the log.
-        Raises what `FaceAnalyzer.identity` raises; PromptError: a bad name; ConfigError: not one of photos and
-        id_embedding.
+        photos: paths (also of folders), pictures, aligned crops, or what `analyzer.identity` gave.
+        id_embedding: instead of photos, a ready ID embedding (D_id,) of the stack's recogniser. index,
+        position, reference, strict: which face, see `FaceAnalyzer.face`. Photos that were left out are told
+        to the log. Raises what `FaceAnalyzer.identity` raises; PromptError: a bad name; ConfigError: not one
+        of photos and id_embedding.
         """
         if (photos is None) == (id_embedding is None):
             raise ConfigError("identity: give either photos or an id_embedding")
@@ -186,11 +190,11 @@ class Personalizer:
     ) -> Generation:
         """Draw `num_images` pictures for each prompt; picture k of a prompt has the seed `seed` + k.
 
-        prompts: a person stands in them as <name>; a sole one finds a place by itself. What is None or not given is
-        taken from the stack. guidance_scale: at the first and the last step, or one number for all. negative_prompt:
-        None switches it off. The other settings: see `Settings`. on_step: told steps done and steps in all.
-        Raises ConfigError: a setting out of range. PromptError: a prompt that names somebody else, or is too long.
-        FormatError: an identity made for another kind of base model.
+        prompts: a person stands in them as <name>; a sole one finds a place by itself. What is None or not
+        given is taken from the stack. guidance_scale: at the first and the last step, or one number for all.
+        negative_prompt: None switches it off. The other settings: see `Settings`. on_step: told steps done
+        and steps in all. Raises ConfigError: a setting out of range. PromptError: a prompt that names
+        somebody else, or is too long. FormatError: an identity made for another kind of base model.
         """
         given = {
             "steps": steps,
@@ -203,7 +207,7 @@ class Personalizer:
             "width": width,
             "batch_size": batch_size,
         }
-        chosen = {key: value for key, value in given.items() if value is not None}
+        chosen: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
         if not isinstance(negative_prompt, Unset):
             chosen["negative_prompt"] = negative_prompt
         settings = self.settings.override(chosen)

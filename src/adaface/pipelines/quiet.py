@@ -14,8 +14,8 @@ _old: list[tuple[Any, int, bool]] = []
 def quiet() -> Iterator[None]:
     """Inside, transformers and diffusers report errors only; afterwards their settings are the old ones.
 
-    Enter it before the first import of their heavy classes, which is when some of the hints are printed. Threads may
-    overlap: the last one out restores.
+    Enter it before the first import of their heavy classes, which is when some of the hints are printed.
+    Threads may overlap: the last one out restores.
     """
     _enter()
     try:

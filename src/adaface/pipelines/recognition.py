@@ -9,9 +9,11 @@ from adaface.pipelines.stack import SFACE, Stack
 
 
 def stack_analyzer(stack: Stack, **options: Any) -> FaceAnalyzer:
-    """A FaceAnalyzer with the stack's recogniser: the builtin "sface", or an ONNX file whose `options` are its spec.
+    """A FaceAnalyzer with the stack's recogniser: the builtin "sface", or an ONNX file whose `options` are
+    its spec.
 
-    options: of `FaceAnalyzer`. Raises StackError: an unknown builtin, or options that are no `RecognizerSpec`.
+    options: of `FaceAnalyzer`. Raises StackError: an unknown builtin, or options that are no
+    `RecognizerSpec`.
     """
     part = stack.part("recognizer")
     if part.path is None:

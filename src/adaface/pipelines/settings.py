@@ -1,4 +1,4 @@
-"""How pictures are drawn, as one checked value: built-in defaults < a stack's settings < explicit arguments."""
+"""How pictures are drawn, one checked value: built-in defaults < settings of a stack < explicit arguments."""
 
 import difflib
 import math
@@ -21,10 +21,11 @@ MAX_SEED = 2**63 - 1
 class Settings:
     """All that decides a picture beside prompt, person and seed.
 
-    steps: DDIM steps. guidance_scale: at the first and at the last step, linear between; each >= 1. id_scale: 1 is
-    the encoder's own output, more leans beyond it, 0 is no person at all. layer_weights: for the last layers of the
-    text encoder, deepest last. negative_prompt: None is the empty prompt. height, width: in pixels, None is the
-    base model's own size. batch_size: pictures drawn at once; it changes speed and memory, not the pictures.
+    steps: DDIM steps. guidance_scale: at the first and at the last step, linear between; each >= 1. id_scale:
+    1 is the encoder's own output, more leans beyond it, 0 is no person at all. layer_weights: for the last
+    layers of the text encoder, deepest last. negative_prompt: None is the empty prompt. height, width: in
+    pixels, None is the base model's own size. batch_size: pictures drawn at once; it changes speed and
+    memory, not the pictures.
     """
 
     steps: int = STEPS
@@ -92,7 +93,8 @@ def _check_guidance(scale: object) -> None:
     pair = isinstance(scale, Sequence) and not isinstance(scale, str) and len(scale) == 2
     if not pair or not all(_real(value) and 1 <= value <= 100 for value in scale):  # type: ignore[attr-defined]
         raise ConfigError(
-            f"guidance_scale={scale}: give two numbers from 1 to 100, for the first and the last step, such as 4 1"
+            f"guidance_scale={scale}: give two numbers from 1 to 100, for the first and the last step, "
+            "like 4 1"
         )
 
 
@@ -100,7 +102,9 @@ def _check_weights(weights: object) -> None:
     some = isinstance(weights, Sequence) and not isinstance(weights, str) and len(weights) > 0
     if not some or not all(_real(w) and w >= 0 for w in weights) or not sum(weights) > 0:  # type: ignore[attr-defined,call-overload]
         raise ConfigError(
-            f"layer_weights={weights}: give numbers >= 0, not all 0, one for each of the text encoder's last layers"
+            f"layer_weights={weights}: give numbers >= 0, not all 0, one for each of the last layers of "
+            "the text "
+            "encoder"
         )
 
 

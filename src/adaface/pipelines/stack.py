@@ -1,4 +1,6 @@
-"""A stack: one folder with all the models that work together, a manifest of what they are, and recommended settings."""
+"""A stack: one folder with all the models that work together, a manifest of what they are, and recommended
+settings.
+"""
 
 import json
 from collections.abc import Mapping
@@ -24,7 +26,9 @@ EXTRA_SETTINGS = {"demo_prompts", "num_id_vectors"}  # settings of a stack besid
 
 @dataclass(frozen=True)
 class FileCheck:
-    """One file of a stack, as listed and as found; `found` is None when the file is missing or has another size."""
+    """One file of a stack, as listed and as found; `found` is None when the file is missing or has another
+    size.
+    """
 
     role: str
     name: str  # below the part's path
@@ -43,8 +47,8 @@ class FileCheck:
 class Stack:
     """A stack on disk: which model plays which role, under which licence, and how it is best used.
 
-    folder: where it lies. roles: name of the role (`manifest.ROLES`) -> Part. settings: recommended values by the
-    names of `Settings`, plus `demo_prompts` (list of texts) and `num_id_vectors`.
+    folder: where it lies. roles: name of the role (`manifest.ROLES`) -> Part. settings: recommended values by
+    the names of `Settings`, plus `demo_prompts` (list of texts) and `num_id_vectors`.
     """
 
     folder: Path
@@ -67,7 +71,8 @@ class Stack:
         missing = [role for role in manifest.REQUIRED if role not in entries]
         if missing:
             raise StackError(
-                f"{path}: a stack needs the roles {', '.join(manifest.REQUIRED)}; missing: {', '.join(missing)}"
+                f"{path}: a stack needs the roles {', '.join(manifest.REQUIRED)}; missing: "
+                f"{', '.join(missing)}. Add them, or copy the stack again"
             )
         roles = {role: manifest.parse_part(role, entry, path) for role, entry in entries.items()}
         loaded = cls(folder, str(data.get("name", folder.name)), roles, data.get("settings", {}))
@@ -75,7 +80,9 @@ class Stack:
         return loaded
 
     def recommended(self) -> Settings:
-        """The built-in defaults, overridden by this stack's settings. Raises StackError: an unknown or bad one."""
+        """The built-in defaults, overridden by this stack's settings. Raises StackError: an unknown or bad
+        one.
+        """
         chosen = {key: value for key, value in self.settings.items() if key not in EXTRA_SETTINGS}
         try:
             return Settings.from_mapping(chosen)
@@ -119,7 +126,9 @@ class Stack:
             return Path(name)  # not there: found so by the checks
 
     def verify(self, *roles: str) -> None:
-        """Raises StackError: a file of `roles` (none given: of all) is missing or changed; names each such file."""
+        """Raises StackError: a file of `roles` (none given: of all) is missing or changed; names each such
+        file.
+        """
         bad = [check for check in self.check_files(*roles) if not check.ok]
         if bad:
             listed = "; ".join(f"{check.path}: {_fault(check)}" for check in bad)
@@ -150,8 +159,8 @@ def write_manifest(
 ) -> Path:
     """Measure the files of each role and write `folder/stack.json`; its path.
 
-    roles: parts with path or builtin, licence and options; their `files` are measured here. settings: see `Stack`.
-    Raises MissingFileError: a part is not in the folder. StackError: an unknown role or setting.
+    roles: parts with path or builtin, licence and options; their `files` are measured here. settings: see
+    `Stack`. Raises MissingFileError: a part is not in the folder. StackError: an unknown role or setting.
     """
     folder = Path(folder)
     unknown = sorted(set(roles) - set(manifest.ROLES))
