@@ -47,7 +47,7 @@ def generate(
         typer.Option(
             "--prompt",
             "-p",
-            help="What to draw; <person> is the person. Give it again for more.",
+            help="What to draw; `<person>` is the person. Give it again for more.",
             show_default=False,
         ),
     ] = None,

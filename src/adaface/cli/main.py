@@ -22,10 +22,19 @@ app = typer.Typer(
 )
 
 
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        import adaface
+
+        typer.echo(f"adaface {adaface.__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def main(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)
+        bool,
+        typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=_tell_version),
     ] = False,
 ) -> None:
     """Pictures of a person from one photo of the face.
@@ -37,11 +46,6 @@ def main(
     # A thread that waits for the other by spinning takes the core that the other needs: pictures took 20
     # times as long beside one busy process. OpenMP reads this when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    if version:
-        import adaface
-
-        typer.echo(f"adaface {adaface.__version__}")
-        raise typer.Exit
 
 
 for command in (generate, embed, demo, doctor):

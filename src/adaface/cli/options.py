@@ -28,7 +28,7 @@ AsJson = Annotated[
 ]
 Name = Annotated[
     str | None,
-    typer.Option("--name", help="What the person is called in prompts: alice stands there as <alice>.",
+    typer.Option("--name", help="What the person is called in prompts: alice stands there as `<alice>`.",
                  rich_help_panel=FACE_PANEL, show_default=False),
 ]  # fmt: skip
 FaceIndex = Annotated[

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import CLIPModel, PreTrainedTokenizerBase
 
@@ -62,7 +63,7 @@ class ClipScorer:
                 model, report = CLIPModel.from_pretrained(
                     folder.resolve(), local_files_only=True, use_safetensors=True, output_loading_info=True
                 )
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise FormatError(f"{folder}: not a readable CLIP model ({error})") from error
         if report["missing_keys"]:
             raise FormatError(
@@ -70,7 +71,7 @@ class ClipScorer:
             )
         return cls(model.float().to(device), tokenizer, *_pixel_scale(folder / "preprocessor_config.json"))
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def __call__(self, images: Sequence[Image.Image], texts: Sequence[str]) -> NDArray[np.float32]:
         """Cosine of every picture with every text: (N, M) float32 in [-1, 1].
 
@@ -83,14 +84,14 @@ class ClipScorer:
         scores: Tensor = self.embed_images(images) @ self.embed_texts(texts).T  # (N, E) x (E, M)
         return scores.cpu().numpy()
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def embed_images(self, images: Sequence[Image.Image]) -> Tensor:
         """Pictures of any size -> unit features (N, E)."""
         pixels = torch.stack([self._pixels(image) for image in images]).to(self.model.device)
         pooled = self.model.vision_model(pixel_values=pixels).pooler_output
         return F.normalize(self.model.visual_projection(pooled), dim=-1)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """Texts -> unit features (M, E); words beyond the model's text length are cut off."""
         rows = self.tokenizer(
