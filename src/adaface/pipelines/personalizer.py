@@ -239,6 +239,14 @@ class Personalizer:
         used, numbers = tuple(one.prompt for one, _ in pictures), tuple(number for _, number in pictures)
         return Generation(images, used, numbers, settings, tuple(dict.fromkeys(notes)))
 
+    def prompt_embeds(self, prompt: str, subjects: Mapping[str, Tensor]) -> PromptEmbedding:
+        """One prompt as `generate` embeds it, with the stack's own settings; `.prompt_embeds` is (1, T, D).
+
+        subjects: by name, the rows (K, D) that fill <name> in the prompt; empty for a prompt without people.
+        Raises PromptError: a prompt that names somebody else, or is too long.
+        """
+        return self._embed(prompt, subjects, self.settings)
+
     def _embed(self, prompt: str, subjects: Mapping[str, Tensor], settings: Settings) -> PromptEmbedding:
         with self._lock, torch.inference_mode():
             return embed_prompt(
