@@ -275,7 +275,7 @@ def test_broken_pictures_come_out_as_image_errors(analyzer, tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"")
     with pytest.raises(ImageError, match=r"a.jpg: the file is empty"):
         analyzer.face(tmp_path / "a.jpg")
-    with pytest.raises(MissingFileError, match=r"b.jpg: no such file"):
+    with pytest.raises(MissingFileError, match="b.jpg: no such file"):
         analyzer.faces(tmp_path / "b.jpg")
     with pytest.raises(ImageError, match="a folder, not a picture"):
         analyzer.face(tmp_path)
@@ -288,3 +288,25 @@ def test_a_process_that_analyses_a_face_writes_nothing_to_its_streams():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_a_tight_crop_that_the_detector_misses_still_gives_the_person(analyzer, astronaut, astronaut_face):
+    crop = cv2.resize(astronaut[88:158, 190:256], None, fx=9, fy=9, interpolation=cv2.INTER_CUBIC)
+    assert FaceAnalyzer(persistent=False).faces(crop) == []
+    assert analyzer.face(crop).similarity(astronaut_face) > 0.6
+
+
+def test_a_photo_upside_down_gives_the_person(analyzer, astronaut, astronaut_face):
+    assert analyzer.face(astronaut[::-1, ::-1]).similarity(astronaut_face) > 0.9
+
+
+def test_a_recogniser_needs_no_more_than_a_name_and_a_length(analyzer, astronaut, cameraman):
+    class Plain:
+        name, dim = "plain", 128
+
+        def __call__(self, crops):
+            return analyzer.recognizer(crops)
+
+    found = FaceAnalyzer(recognizer=Plain()).identity([astronaut, cameraman])
+    assert len(found.used) == 2
+    assert "not compared" in found.notes[0]

@@ -267,10 +267,26 @@ def test_a_file_that_is_no_picture_says_what_it_is(content, message, tmp_path):
 
 
 def test_a_missing_path_names_what_is_missing(tmp_path):
-    with pytest.raises(MissingFileError, match="no such file. Check the name"):
+    with pytest.raises(MissingFileError, match="no such file or folder. Check the name"):
         load_image(tmp_path / "nobody.jpg")
-    with pytest.raises(MissingFileError, match="no such folder"):
+    with pytest.raises(MissingFileError, match="no such folder as .*nowhere. Check the name"):
         load_image(tmp_path / "nowhere" / "nobody.jpg")
+    with pytest.raises(MissingFileError, match="a web address. Download the picture"):
+        load_image("https://example.org/alice.jpg")
+    for odd in ("x" * 5000, "alice\0.jpg"):
+        with pytest.raises(MissingFileError, match="cannot be reached"):
+            load_image(odd)
+
+
+def test_a_tilde_is_the_users_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    Image.fromarray(gradient()).save(tmp_path / "me.png")
+    np.testing.assert_array_equal(load_image("~/me.png"), gradient())
+
+
+def test_a_pipe_or_device_is_not_read():
+    with pytest.raises(ImageError, match="not a regular file. Save the picture to a file first"):
+        load_image("/dev/zero")
 
 
 def test_a_folder_is_not_a_picture(tmp_path):

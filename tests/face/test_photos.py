@@ -218,6 +218,8 @@ def test_when_nothing_can_be_used_the_error_names_all_reasons(analyzer, coffee, 
         FaceAnalyzer(min_face_px=200).identity(astronaut)
     with pytest.raises(ConfigError, match="photos: empty. Give at least one photo"):
         analyzer.identity([])
+    with pytest.raises(ConfigError, match="photos=None: give a photo, a folder, or a list of photos"):
+        analyzer.identity(None)
 
 
 def test_index_and_position_choose_in_a_single_photo(analyzer, two_people, shots):

@@ -1,6 +1,6 @@
 """FaceAnalyzer: from a picture to a face, from photos to a person. Letters: F faces."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,13 +15,12 @@ from adaface.errors import (
     FaceError,
     FaceTooSmallError,
     ImageError,
-    MissingFileError,
     NoFaceError,
     ShapeError,
 )
 from adaface.face.align import CROP, TEMPLATE, align
 from adaface.face.choose import Choice
-from adaface.face.images import Picture, describe, load_image, open_picture, photos_in
+from adaface.face.images import Picture, describe, existing, load_image, open_picture, photos_in
 from adaface.face.photos import Candidates, LeftOut, PhotoSet, combine
 from adaface.face.quality import quality
 from adaface.face.recognize import default_recognizer, unit
@@ -130,7 +129,7 @@ class FaceAnalyzer:
             )
         candidates, failed = self._candidates(named, choice)
         found = combine(
-            candidates, same_person=self.recognizer.same_person, reference=choice.reference, keep_all=keep_all
+            candidates, same_person=self._same_person, reference=choice.reference, keep_all=keep_all
         )
         left_out = (*failed, *found.left_out)
         strangers = [f"{item.name}: {item.reason}" for item in found.left_out if item.similarity is not None]
@@ -139,6 +138,10 @@ class FaceAnalyzer:
                 f"{'; '.join(strangers)}. Remove these photos, or do without strict", [found.used]
             )
         return PhotoSet(found.id_embedding, found.faces, found.used, left_out, found.notes)
+
+    @property
+    def _same_person(self) -> float | None:
+        return getattr(self.recognizer, "same_person", None)
 
     def _choice(
         self, index: int | None, position: tuple[float, float] | None, reference: Photo | None, strict: bool
@@ -184,7 +187,7 @@ class FaceAnalyzer:
         # Index and position count all faces, as the preview shows them; the other ways never mean a tiny one.
         whole = choice.index is not None or choice.position is not None
         face = choice.pick(
-            faces if whole else self._useful(faces) or faces[:1], size, self.recognizer.same_person, name
+            faces if whole else self._useful(faces) or faces[:1], size, self._same_person, name
         )
         if face.size_px < self.min_face_px:
             raise FaceTooSmallError(
@@ -300,13 +303,13 @@ def _as_vector(photo: object, dim: int) -> Floats | None:
 def _expanded(photos: Photo | Sequence[Photo]) -> Iterator[tuple[str, Photo]]:
     """Each photo with its name; a folder stands for its pictures. Wrong paths are found before any work."""
     single = isinstance(photos, str | Path | bytes | Image.Image | np.ndarray | AlignedCrop | Face)
+    if not single and not isinstance(photos, Iterable):
+        raise ConfigError(f"photos={photos!r}: give a photo, a folder, or a list of photos")
     items: list[Photo] = [photos] if single else list(photos)  # type: ignore[list-item,arg-type]
     for k, item in enumerate(items, 1):
         if not isinstance(item, str | Path):
             yield (describe(item) if len(items) == 1 else f"photo {k} ({describe(item)})"), item
-        elif Path(item).is_dir():
-            yield from ((str(path), path) for path in photos_in(Path(item)))
-        elif not Path(item).exists():
-            raise MissingFileError(f"{item}: no such file or folder. Check the name")
+        elif existing(item).is_dir():
+            yield from ((str(path), path) for path in photos_in(existing(item)))
         else:
             yield str(item), item

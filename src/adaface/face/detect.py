@@ -13,6 +13,7 @@ from adaface.face.types import Detection, Floats, Pixels
 
 SCORE = 0.6  # at 0.5 YuNet sees a face in a cup of coffee; the lowest score on 13,233 LFW photos is 0.858
 OVERLAP = 0.3  # boxes that share more than this are one face
+ERRORS_ONLY = 2  # OpenCV's LOG_LEVEL_ERROR
 TOP = 500  # candidates that are looked at
 
 
@@ -60,11 +61,19 @@ def _create(path: Path, score: float) -> Any:
 
     with _quiet():
         try:
-            return cv2.FaceDetectorYN.create(str(path), "", (320, 320), score, OVERLAP, TOP)
+            # from memory: OpenCV cannot open a path with letters outside of the system's code page
+            weights = np.frombuffer(path.read_bytes(), np.uint8)
+            none = np.zeros(0, np.uint8)
+            return cv2.FaceDetectorYN.create("onnx", weights, none, (320, 320), score, OVERLAP, TOP)
         except cv2.error as error:
             raise FormatError(
-                f"{path}: OpenCV cannot run it as YuNet ({error.err}). Give YuNet's ONNX file"
+                f"{path}: OpenCV {cv2.__version__} cannot run it as YuNet ({_first_line(error)}). "
+                "Give YuNet's ONNX file, and install opencv-python-headless 4.11 or later"
             ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0][:200]
 
 
 @contextmanager
@@ -72,9 +81,10 @@ def _quiet() -> Iterator[None]:
     """OpenCV 5 warns about targets that nobody asked for; the level is the process's and goes back."""
     import cv2
 
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+    logging = getattr(cv2.utils, "logging", cv2)  # OpenCV 5, 4
+    level = logging.getLogLevel()
+    logging.setLogLevel(ERRORS_ONLY)
     try:
         yield
     finally:
-        cv2.utils.logging.setLogLevel(level)
+        logging.setLogLevel(level)

@@ -90,7 +90,7 @@ def open_picture(source: ImageSource, *, max_side: int = MAX_SIDE, name: str | N
     if isinstance(source, bytes):
         return _open_stream(io.BytesIO(source), name, max_side)
     if isinstance(source, str | Path):
-        with _opened(Path(source)) as stream:
+        with _opened(source) as stream:
             return _open_stream(stream, name, max_side)
     raise ImageError(
         f"{name}: not a picture. Give a path, bytes, a PIL picture, or a numpy array (H, W, 3) in RGB order"
@@ -130,13 +130,31 @@ def photos_in(folder: Path) -> list[Path]:
     return found
 
 
+def existing(source: str | Path) -> Path:
+    """The path of a file or folder that is there; `~` is the user's home.
+
+    Raises MissingFileError: nothing is there, or it cannot be reached.
+    """
+    if str(source).startswith(("http:", "https:")):
+        raise MissingFileError(f"{source}: a web address. Download the picture and give its path")
+    try:
+        path = Path(source).expanduser()
+        path.stat()
+    except FileNotFoundError as error:
+        which = "file or folder" if path.parent.is_dir() else f"folder as {path.parent}"
+        raise MissingFileError(f"{source}: no such {which}. Check the name") from error
+    except (OSError, ValueError, RuntimeError) as error:  # no permission, too long, a null byte, no home
+        raise MissingFileError(
+            f"{source}: cannot be reached ({error}). Check the name and permissions"
+        ) from error
+    return path
+
+
 @contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
+def _opened(source: str | Path) -> Iterator[BinaryIO]:
+    path = existing(source)
     if path.is_dir():
         raise ImageError(f"{path}: a folder, not a picture. Name one picture in it")
-    if not path.exists():
-        which = "file" if path.parent.is_dir() else f"folder {path.parent}"
-        raise MissingFileError(f"{path}: no such {which}. Check the name")
     if not path.is_file():
         raise ImageError(f"{path}: not a regular file. Save the picture to a file first")
     try:

@@ -87,7 +87,11 @@ class FaceDetector(Protocol):
 
 
 class FaceRecognizer(Protocol):
-    """Turns aligned crops into ID embeddings. Must be safe to call from two threads."""
+    """Turns aligned crops into ID embeddings. Must be safe to call from two threads.
+
+    It may have a `same_person`, the cosine from which on two photos are taken for one person; without it, or
+    with None, nobody is left out of several photos.
+    """
 
     @property
     def name(self) -> str:
@@ -97,11 +101,6 @@ class FaceRecognizer(Protocol):
     @property
     def dim(self) -> int:
         """D_id, the length of an embedding."""
-        ...
-
-    @property
-    def same_person(self) -> float | None:
-        """Cosine from which on two photos are taken for one person; None: not known, nobody is left out."""
         ...
 
     def __call__(self, crops: Pixels) -> Floats:
