@@ -1,8 +1,9 @@
 """One plain resumable loop for every recipe: step, clip, update, average, save, sample.
 
-A run is a folder: the last save `save-<step>/` with `state.safetensors` (weights and their averages), `optimizer.pt`
-(read by the weights-only loader) and `state.json` (step, seconds, generator); beside it `metrics.jsonl` and
-`sample.png`. Stop it with Ctrl-C, SIGTERM or a kill: a save appears whole or not at all, and the same call goes on.
+A run is a folder: the last save `save-<step>/` with `state.safetensors` (weights and their averages),
+`optimizer.pt` (read by the weights-only loader) and `state.json` (step, seconds, generator); beside it
+`metrics.jsonl` and `sample.png`. Stop it with Ctrl-C, SIGTERM or a kill: a save appears whole or not at all,
+and the same call goes on.
 """
 
 import json
@@ -57,7 +58,9 @@ class LoopConfig:
 class Recipe(Protocol):
     """What the loop trains: named modules and one step."""
 
-    modules: Mapping[str, nn.Module]
+    @property
+    def modules(self) -> Mapping[str, nn.Module]:
+        """What is trained, by the name it is saved under; an attribute that holds a dict will do."""
 
     def step(self, generator: Generator) -> dict[str, Tensor]:
         """Named scalar terms of one step's loss, already weighted; their sum is minimised."""
@@ -108,9 +111,8 @@ class _Run:
         self.progress = Progress()
 
     def share_done(self) -> float:
-        return min(
-            1.0, max(self.progress.step / self.config.steps, self.progress.seconds / self.config.seconds)
-        )
+        config, progress = self.config, self.progress
+        return min(1.0, max(progress.step / config.steps, progress.seconds / config.seconds))
 
     def step(self) -> dict[str, Tensor]:
         config, step = self.config, self.progress.step
@@ -122,7 +124,7 @@ class _Run:
         with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
             terms = self.recipe.step(self.generator)
         self.optimizer.zero_grad()
-        torch.stack([term.float() for term in terms.values()]).sum().backward()  # type: ignore[no-untyped-call]
+        torch.stack([term.float() for term in terms.values()]).sum().backward()
         terms["grad_norm"] = nn.utils.clip_grad_norm_(self.weights.values(), config.max_grad_norm)
         self.optimizer.step()
         decay = min(config.ema_decay, (1 + step) / (10 + step))
@@ -190,7 +192,10 @@ def _saves(folder: Path) -> list[Path]:
 
 @contextmanager
 def _whole_folder(final: Path) -> Iterator[Path]:
-    """A folder to fill, which becomes `final` once it is whole; then older saves go. Raises WriteError: disk trouble."""
+    """A folder to fill, which becomes `final` once it is whole; then older saves go.
+
+    Raises WriteError: disk trouble.
+    """
     beside = final.parent / f".{final.name}"
     older = [save for save in _saves(final.parent) if save != final]
     try:
@@ -238,9 +243,8 @@ def _checkpoint(run: _Run, folder: Path) -> None:
 
 
 def _write_metrics(folder: Path, progress: Progress, means: dict[str, float]) -> None:
-    row = {"step": progress.step, "seconds": round(progress.seconds, 1)} | {
-        n: round(m, 5) for n, m in means.items()
-    }
+    row = {"step": progress.step, "seconds": round(progress.seconds, 1)}
+    row |= {name: round(mean, 5) for name, mean in means.items()}
     with (folder / "metrics.jsonl").open("a") as lines:
         lines.write(json.dumps(row) + "\n")
     log.info("%s", "  ".join(f"{name} {value:g}" for name, value in row.items()))
