@@ -1,8 +1,9 @@
-"""SFace as a differentiable torch module, read from the recogniser's ONNX file. Shapes: B, pictures of 112 pixels.
+"""SFace as a differentiable torch module, read from the recogniser's ONNX file. Shapes: B, D_id=128.
 
-For training and for scoring in bulk; users' photos go through ONNX Runtime (`adaface.face`). Equal to it to 1e-5.
+For training and for scoring in bulk; users' photos go through ONNX Runtime (`adaface.face`), equal to 1e-5.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import onnx
@@ -17,17 +18,23 @@ from adaface.mini.geometry import align
 
 SFACE_FILE = "face_recognition_sface_2021dec_int8bq.onnx"
 
+Step = tuple[str, list[Any]]  # what to do, and with which constants
+Options = dict[str, Any]  # attributes of an ONNX node
+
 
 class SFace(nn.Module):
-    """Aligned RGB faces (B, 3, 112, 112) in 0..255 -> unit ID embeddings (B, 128); frozen, gradients to the input."""
+    """Aligned RGB faces (B, 3, 112, 112) in 0..255 -> unit ID embeddings (B, D_id).
+
+    Frozen: it has no parameters, but gives gradients to its input.
+    """
 
     def __init__(self, path: str | None = None) -> None:
-        """path: an ONNX file that is a plain chain of convolutions, norms and PReLUs; default: the packaged SFace.
+        """path: an ONNX file, a plain chain of convolutions, norms and PReLUs; default: the packaged SFace.
 
         Raises FormatError: the file holds another operation.
         """
         super().__init__()
-        self.chain: list[tuple[str, list[Any]]] = []
+        self.chain: list[Step] = []
         for kind, arguments in _folded(_operations(path or str(wheel_model(SFACE_FILE)))):
             kept = [self._keep(a) if isinstance(a, Tensor) else a for a in arguments]
             self.chain.append((kind, kept))
@@ -38,7 +45,7 @@ class SFace(nn.Module):
         return name
 
     def forward(self, faces: Tensor) -> Tensor:
-        """Aligned RGB faces in 0..255 -> unit vectors."""
+        """Aligned RGB faces (B, 3, 112, 112) in 0..255 -> unit vectors (B, D_id)."""
         x = faces
         for kind, arguments in self.chain:
             values = [getattr(self, a) if isinstance(a, str) else a for a in arguments]
@@ -51,7 +58,7 @@ def _scale(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     return x * scale.view(shape) + shift.view(shape)
 
 
-_APPLY = {
+_APPLY: dict[str, Callable[..., Tensor]] = {
     "Sub": lambda x, value: x - value,
     "Mul": lambda x, value: x * value,
     "Conv": lambda x, weight, bias, stride, pad, groups: F.conv2d(x, weight, bias, stride, pad, 1, groups),
@@ -62,55 +69,65 @@ _APPLY = {
 }
 
 
-def _operations(path: str) -> list[tuple[str, list[Any]]]:
-    """The chain as (kind, arguments); quantised weights are expanded on the way."""
+def _operations(path: str) -> list[Step]:
+    """The chain of steps; quantised weights are expanded on the way."""
     graph = onnx.load(path).graph
-    known = {
-        tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy()) for tensor in graph.initializer
-    }
-    chain: list[tuple[str, list[Any]]] = []
+    known = {t.name: torch.from_numpy(numpy_helper.to_array(t).copy()) for t in graph.initializer}
+    chain: list[Step] = []
     for node in graph.node:
         options = {a.name: helper.get_attribute_value(a) for a in node.attribute}
         values = [known[name] for name in node.input if name in known]
-        match node.op_type:
-            case "DequantizeLinear":
-                known[node.output[0]] = _dequantize(*values, options["block_size"], options["axis"])
-            case "Reshape":
-                known[node.output[0]] = values[0].reshape(values[1].tolist())
-            case "Sub" | "Mul":
-                chain.append((node.op_type, [float(values[0])]))
-            case "Conv":
-                bias = values[1] if len(values) > 1 else values[0].new_zeros(len(values[0]))
-                stride, pad = options.get("strides", [1])[0], options.get("pads", [0])[0]
-                chain.append(("Conv", [values[0], bias, stride, pad, options.get("group", 1)]))
-            case "BatchNormalization":
-                gain, bias, mean, variance = values
-                scale = gain / torch.sqrt(variance + options["epsilon"])
-                chain.append(("Norm", [scale, bias - mean * scale]))
-            case "PRelu":
-                chain.append(("PRelu", [values[0].flatten()]))
-            case "Gemm":
-                chain.append(("Gemm", [values[0], values[1].flatten()]))
-            case "Flatten":
-                chain.append(("Flatten", []))
-            case "Constant" | "Dropout":
-                pass
-            case other:
-                raise FormatError(
-                    f"{path}: operation {other}; only plain chains such as SFace can be differentiated"
-                )
+        if node.op_type in _CONSTANTS:
+            known[node.output[0]] = _CONSTANTS[node.op_type](values, options)
+        elif node.op_type in _STEPS:
+            chain.append(_STEPS[node.op_type](values, options))
+        elif node.op_type not in _IGNORED:
+            raise FormatError(
+                f"{path}: operation {node.op_type}; only plain chains such as SFace can be differentiated"
+            )
     return chain
 
 
-def _dequantize(quantized: Tensor, scale: Tensor, zero: Tensor, block: int, axis: int) -> Tensor:
+def _dequantize(values: list[Tensor], options: Options) -> Tensor:
+    quantized, scale, zero = values
+    block, axis = options["block_size"], options["axis"]
     size = quantized.shape[axis]
     scale, zero = (t.repeat_interleave(block, axis).narrow(axis, 0, size).float() for t in (scale, zero))
     return (quantized.float() - zero) * scale
 
 
-def _folded(chain: list[tuple[str, list[Any]]]) -> list[tuple[str, list[Any]]]:
+def _convolution(values: list[Tensor], options: Options) -> Step:
+    weight = values[0]
+    bias = values[1] if len(values) > 1 else weight.new_zeros(len(weight))
+    stride, pad = options.get("strides", [1])[0], options.get("pads", [0])[0]
+    return "Conv", [weight, bias, stride, pad, options.get("group", 1)]
+
+
+def _norm(values: list[Tensor], options: Options) -> Step:
+    gain, bias, mean, variance = values
+    scale = gain / torch.sqrt(variance + options["epsilon"])
+    return "Norm", [scale, bias - mean * scale]
+
+
+_CONSTANTS: dict[str, Callable[[list[Tensor], Options], Tensor]] = {  # nodes that only prepare weights
+    "DequantizeLinear": _dequantize,
+    "Reshape": lambda values, _: values[0].reshape(values[1].tolist()),
+}
+_STEPS: dict[str, Callable[[list[Tensor], Options], Step]] = {
+    "Sub": lambda values, _: ("Sub", [float(values[0])]),
+    "Mul": lambda values, _: ("Mul", [float(values[0])]),
+    "Conv": _convolution,
+    "BatchNormalization": _norm,
+    "PRelu": lambda values, _: ("PRelu", [values[0].flatten()]),
+    "Gemm": lambda values, _: ("Gemm", [values[0], values[1].flatten()]),
+    "Flatten": lambda values, _: ("Flatten", []),
+}
+_IGNORED = ("Constant", "Dropout")
+
+
+def _folded(chain: list[Step]) -> list[Step]:
     """The same chain with norms folded into the convolution or product before them."""
-    result: list[tuple[str, list[Any]]] = []
+    result: list[Step] = []
     for kind, arguments in chain:
         if kind == "Norm" and result and result[-1][0] in ("Conv", "Gemm"):
             scale, shift = arguments
@@ -129,5 +146,8 @@ def embed(recognizer: SFace, pictures: Tensor, landmarks: Tensor) -> Tensor:
 
 
 def identity_loss(recognizer: SFace, pictures: Tensor, landmarks: Tensor, ids: Tensor) -> Tensor:
-    """1 - cosine between the decoded faces and the ID embeddings (B, D_id), mean over the batch; scalar in 0..2."""
+    """1 - cosine of the faces in pictures to the ID embeddings (B, D_id), mean over the batch; in 0..2.
+
+    pictures, landmarks: as for `embed`.
+    """
     return (1 - (embed(recognizer, pictures, landmarks) * ids).sum(-1)).mean()
