@@ -1,4 +1,4 @@
-"""A finished build as a stack: fp16 weights, manifest, model cards. Plain file names, so that stock readers open them."""
+"""A finished build as a stack: fp16 weights and a manifest, under names that stock readers open."""
 
 import json
 import math
@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from adaface.encoder.inverse import AdaFaceEncoder
 from adaface.files import write_atomic
 from adaface.mini import models
 from adaface.mini.captions import vocabulary
-from adaface.mini.data import load_full
+from adaface.mini.card import write_card
+from adaface.mini.data import FacePack, load_full
+from adaface.mini.geometry import SIZE
 from adaface.mini.tokenizer import write_tokenizer
 from adaface.pipelines.manifest import Part
 from adaface.pipelines.stack import write_manifest
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from adaface.mini.build import Build
 
 LICENCE = "research only: see LICENSE-WEIGHTS"
-STRANGERS = 500
+STRANGERS = 500  # at most, to compare a face with
 SETTINGS: dict[str, Any] = {
     "steps": 25,
     "guidance_scale": [2.0, 2.0],
@@ -41,63 +44,90 @@ SETTINGS: dict[str, Any] = {
     ],
 }
 
+ROLES = {
+    "base": Part(path="base", licence=LICENCE),
+    "encoder": Part(path="encoder", licence=LICENCE),
+    "id_prompter": Part(path="id_prompter", licence=LICENCE),
+    "recognizer": Part(builtin="sface", licence="Apache-2.0 (OpenCV Zoo)"),
+    "teacher": Part(path="base/unet", licence=LICENCE, options={"context_length": None}),
+    "clip": Part(path="clip", licence=LICENCE),
+    "strangers": Part(path="strangers.safetensors", licence=LICENCE),
+    "segmenter": Part(path="segmenter", licence=LICENCE),
+}
+PREPROCESSOR: dict[str, Any] = {
+    "image_processor_type": "CLIPImageProcessor",
+    "size": {"shortest_edge": SIZE},
+    "crop_size": {"height": SIZE, "width": SIZE},
+    "do_resize": True,
+    "do_center_crop": True,
+    "do_rescale": True,
+    "do_normalize": True,
+    "resample": 3,
+    "rescale_factor": 1 / 255,
+    "image_mean": [0.5] * 3,
+    "image_std": [0.5] * 3,
+    "do_convert_rgb": True,
+}
+
 
 def write_stack(build: "Build") -> dict[str, object]:
     """Write `OUT/stack` from the finished steps; returns its size."""
     folder = build.out / "stack"
-    recipe = build.base_recipe()
-    pipeline = StableDiffusionPipeline(
-        vae=build.vae.half(), unet=recipe.unet.half(), text_encoder=recipe.text.half(), tokenizer=build.tokenizer,
-        scheduler=models.new_scheduler(), safety_checker=None, feature_extractor=None, requires_safety_checker=False,
-    )  # fmt: skip
-    pipeline.save_pretrained(folder / "base")
-    for part, model in (("base", recipe.text), ("id_prompter", recipe.id_text.half())):
-        save_text_encoder(model, folder / part / "text_encoder")
-        _edit_json(folder / part / "text_encoder" / "config.json", dtype="float32", torch_dtype="float32")
+    _write_base(build, folder)
     for place in ("base/tokenizer", "id_prompter/tokenizer", "clip"):
         write_tokenizer(folder / place, vocabulary(), build.config.sizes.text_length)
     trained = AdaFaceEncoder.from_pretrained(build.folder("encoder") / "model")
     trained.save_pretrained(folder / "encoder", dtype=torch.float16)
-    clip = models.new_clip(build.config.sizes, build.tokenizer)
-    clip.load_state_dict(load_file(build.folder("clip") / "clip.safetensors"))
-    clip.half().save_pretrained(folder / "clip")
-    _edit_json(folder / "clip" / "config.json", dtype="float32", torch_dtype="float32")
-    _write_preprocessor(folder / "clip")
+    _write_clip(build, folder / "clip")
     segmenter = load_file(build.folder("faces") / "segmenter.safetensors")
     halves = {name: tensor.half() for name, tensor in segmenter.items()}
     write_atomic(folder / "segmenter" / "segmenter.safetensors", lambda path: save_file(halves, path))
-    held = load_full(build.data, split=0, clean=True)
-    apart = torch.unique(held.person, return_inverse=True)[1]
-    first = torch.stack([(apart == p).nonzero()[0, 0] for p in range(min(int(apart.max()) + 1, STRANGERS))])
-    strangers = {"id_embeddings": held.ids[first].contiguous()}
+    strangers = {"id_embeddings": _one_photo_each(load_full(build.data, split=0, clean=True), STRANGERS)}
     write_atomic(folder / "strangers.safetensors", lambda path: save_file(strangers, path))
-    roles = {
-        "base": Part(path="base", licence=LICENCE),
-        "encoder": Part(path="encoder", licence=LICENCE),
-        "id_prompter": Part(path="id_prompter", licence=LICENCE),
-        "recognizer": Part(builtin="sface", licence="Apache-2.0 (OpenCV Zoo)"),
-        "teacher": Part(path="base/unet", licence=LICENCE, options={"context_length": None}),
-        "clip": Part(path="clip", licence=LICENCE),
-        "strangers": Part(path="strangers.safetensors", licence=LICENCE),
-        "segmenter": Part(path="segmenter", licence=LICENCE),
-    }
-    write_manifest(folder, name="mini", roles=roles, settings=SETTINGS)
+    write_card(folder / "README.md", build.out / "run", ["faces", "vae", "base", "identity", "clip", "encoder"])
+    write_manifest(folder, name="mini", roles=ROLES, settings=SETTINGS)
     size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
     return {"megabytes": math.ceil(size / 1e5) / 10}
 
 
-def _edit_json(path: Path, **values: object) -> None:
-    text = json.dumps(json.loads(path.read_text()) | values, indent=2) + "\n"
-    write_atomic(path, lambda beside: beside.write_text(text))
-
-
-def _write_preprocessor(folder: Path) -> None:
-    settings = {
-        "image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 64}, "crop_size": {"height": 64, "width": 64},
-        "do_resize": True, "do_center_crop": True, "do_rescale": True, "do_normalize": True, "resample": 3,
-        "rescale_factor": 1 / 255, "image_mean": [0.5] * 3, "image_std": [0.5] * 3, "do_convert_rgb": True,
-    }  # fmt: skip
-    write_atomic(
-        folder / "preprocessor_config.json",
-        lambda path: path.write_text(json.dumps(settings, indent=2) + "\n"),
+def _write_base(build: "Build", folder: Path) -> None:
+    """The base as a diffusers folder, and the ID teacher's text encoder."""
+    recipe = build.base_recipe()
+    pipeline = StableDiffusionPipeline(
+        vae=build.vae.half(),
+        unet=recipe.unet.half(),
+        text_encoder=recipe.text.half(),
+        tokenizer=build.tokenizer,
+        scheduler=models.new_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
     )
+    pipeline.save_pretrained(folder / "base")
+    for part, model in (("base", recipe.text), ("id_prompter", recipe.id_text.half())):
+        save_text_encoder(model, folder / part / "text_encoder")
+        _open_as_float32(folder / part / "text_encoder" / "config.json")
+
+
+def _write_clip(build: "Build", folder: Path) -> None:
+    clip = models.new_clip(build.config.sizes, build.tokenizer)
+    clip.load_state_dict(load_file(build.folder("clip") / "clip.safetensors"))
+    clip.half().save_pretrained(folder)
+    _open_as_float32(folder / "config.json")
+    text = json.dumps(PREPROCESSOR, indent=2) + "\n"
+    write_atomic(folder / "preprocessor_config.json", lambda path: path.write_text(text))
+
+
+def _one_photo_each(pack: FacePack, count: int) -> Tensor:
+    """ID embeddings (at most `count`, D_id) of the first photo of each person."""
+    people = torch.unique(pack.person, return_inverse=True)[1]
+    count = min(int(people.max()) + 1, count)
+    first = torch.stack([(people == p).nonzero()[0, 0] for p in range(count)])
+    return pack.ids[first].contiguous()
+
+
+def _open_as_float32(config: Path) -> None:
+    """The files are half precision for their size; each name of the setting is read by some transformers."""
+    values = json.loads(config.read_text()) | {"dtype": "float32", "torch_dtype": "float32"}
+    text = json.dumps(values, indent=2) + "\n"
+    write_atomic(config, lambda beside: beside.write_text(text))
