@@ -2,12 +2,15 @@
 
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from adaface.cli import options
 from adaface.cli.console import mistakes_told, out, print_json, working
+
+if TYPE_CHECKING:
+    from adaface.mini.gates import Gate
 
 app = typer.Typer(
     no_args_is_help=True, help="Build, measure and look at the mini stack that comes with the package."
@@ -39,18 +42,15 @@ def build(
     with mistakes_told(False):
         from adaface.mini import build as steps
         from adaface.mini.config import preset as find_preset
-        from adaface.pipelines.base import choose_device
+        from adaface.pipelines.devices import choose_device
 
         logging.basicConfig(level=logging.INFO, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
         logging.getLogger("httpx").setLevel(logging.WARNING)
         _threads(threads)
         made = steps.Build(data, folder, find_preset(preset), choose_device(device), vae_start)
         steps.run(made, until=until)
-        out.print(
-            f"{folder / 'stack' if until == 'stack' else folder / 'run' / until}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        result = folder / "stack" if until == "stack" else folder / "run" / until
+        out.print(str(result), highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -67,17 +67,13 @@ def gates(
         from adaface.mini.gates import held_out, measure
         from adaface.mini.measuring import held_out_world
         from adaface.pipelines.personalizer import Personalizer
+        from adaface.pipelines.stack import Stack
 
         with working("measuring: some minutes"):
-            personalizer = Personalizer.from_pretrained(stack)
-            clip = ClipScorer.from_pretrained(personalizer.stack.path("clip"))
-            table = measure(
-                personalizer,
-                clip,
-                held_out_world(data, personalizer.stack),
-                held_out(data, people, seed),
-                seed,
-            )
+            opened = Stack.load(stack)
+            clip = ClipScorer.from_pretrained(opened.path("clip"))
+            world, chosen = held_out_world(data, opened), held_out(data, people, seed)
+            table = measure(Personalizer.from_pretrained(opened), clip, world, chosen, seed)
         if as_json:
             print_json({"gates": [vars(gate) | {"passed": gate.passed} for gate in table]})
             return
@@ -106,7 +102,7 @@ def pack(
     file: Annotated[Path, typer.Option("--out", "-o", help="The archive to write.")] = Path("faces.zip"),
     megabytes: Annotated[float, typer.Option("--megabytes", help="Largest size.", min=1)] = 58.0,
 ) -> None:
-    """Pack what a build needs into one archive below a size, for a machine with a GPU and little bandwidth."""
+    """Pack what a build needs into one archive below a size, for a machine with little bandwidth."""
     with mistakes_told(False):
         from adaface.mini.pack import write_pack
 
@@ -120,9 +116,6 @@ def _threads(count: int) -> None:
     torch.set_num_threads(count)
 
 
-def _line(gate: object) -> str:
-    from adaface.mini.gates import Gate
-
-    assert isinstance(gate, Gate)
+def _line(gate: "Gate") -> str:
     aim = "" if gate.aim is None else f"  aim {gate.aim:.2f} {'reached' if gate.passed else 'MISSED'}"
     return f"{gate.name:58s} {gate.value:6.3f} [{gate.low:.3f}, {gate.high:.3f}]{aim}  {gate.note}"

@@ -1,6 +1,7 @@
 """The gates of the mini stack: what it can do for people it was never trained on. Shapes: P people, B, T, D.
 
-Pictures come from the stock pipeline, faces are found by the detector, every mean has a 95 % interval over people.
+Pictures come from the stock pipeline, faces are found by the detector, every mean has a 95 % interval over
+people.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Generator, Tensor
@@ -66,7 +68,7 @@ class HeldOut:
 
 
 def held_out(data: str | Path, people: int, seed: int = 0) -> HeldOut:
-    """`people` of the held-out list with at least two photos each, drawn by `seed`; the same for every model."""
+    """So many held-out people with at least two photos each, drawn by `seed`; the same for every model."""
     pack = load_full(data, split=1)
     generator = torch.Generator().manual_seed(seed)
     rows_of = {int(p): (pack.person == p).nonzero()[:, 0] for p in pack.person.unique()}
@@ -81,9 +83,9 @@ def held_out(data: str | Path, people: int, seed: int = 0) -> HeldOut:
 
 
 def margins(vectors: Tensor, found: Tensor, people: HeldOut) -> Row:
-    """Per person: mean cosine to other photos of the person, minus to those of all others; 0 where no face is found.
+    """Per person (P,): mean cosine to other photos of the person, minus to those of all others.
 
-    vectors: (P, D_id) of what was drawn for each. found: (P,) bool.
+    vectors: (P, D_id) of what was drawn for each. found: (P,) bool; the margin is 0 where no face was found.
     """
     own = torch.stack([(v * o).sum(-1).mean() for v, o in zip(vectors, people.others, strict=True)])
     centres = torch.stack([o.mean(0) for o in people.others])  # mean cosine = cosine with the mean vector
@@ -94,7 +96,7 @@ def margins(vectors: Tensor, found: Tensor, people: HeldOut) -> Row:
 
 
 def find_and_embed(pictures: Sequence[Image.Image], recognizer: SFace) -> tuple[Tensor, Tensor]:
-    """Vectors (N, D_id) of the faces that the detector finds in enlarged pictures, and who was found (N,) bool."""
+    """Vectors (N, D_id) of the largest faces in enlarged pictures, and where one was found (N,) bool."""
     detect = YuNet()
     crops, found = [], []
     for picture in pictures:
@@ -129,68 +131,84 @@ def share(part: Row, whole: Row, draws: int = 1000, seed: int = 0) -> tuple[floa
 
 @torch.no_grad()
 def measure(
-    personalizer: Personalizer, clip: ClipScorer, world: World, people: HeldOut, seed: int = 0,
+    personalizer: Personalizer,
+    clip: ClipScorer,
+    world: World,
+    people: HeldOut,
+    seed: int = 0,
     tell: Callable[[str], None] = lambda what: None,
-) -> list[Gate]:  # fmt: skip
-    """The whole table, in the order in which the parts build on each other. world: of the held-out people."""
-    recognizer, vae = SFace(), personalizer.pipe.vae
+) -> list[Gate]:
+    """The whole table, in the order in which the parts build on each other.
+
+    world: of the held-out people. tell: called with the name of each part before it is measured.
+    """
     tell("autoencoder")
-    crops = people.pack.images[people.given][:, :, 8 : 8 + SIZE, 8 : 8 + SIZE].float() / 255
-    marks = people.pack.landmarks[people.given] - 8
-    back = torch.cat([vae.decode(vae.encode(c * 2 - 1).latent_dist.mode()).sample for c in crops.split(32)])
-    vectors = embed(recognizer, back, marks)
-    same = (embed(recognizer, crops * 2 - 1, marks) * vectors).sum(-1)
-    gates = [_gate("VAE ceiling: similarity of a reconstruction to its crop", interval(_row(same)), 0.65)]
-    everyone = torch.ones(len(vectors), dtype=torch.bool)
-    ceiling = margins(vectors, everyone, people)
-    gates.append(_gate("margin of the reconstructions", interval(ceiling), None))
+    recognizer = SFace()
+    same, ceiling = reconstructions(personalizer.pipe.vae, recognizer, people)
+    gates = [
+        _gate("VAE ceiling: similarity of a reconstruction to its crop", interval(same), 0.65),
+        _gate("margin of the reconstructions", interval(ceiling), None),
+    ]
     drawn = {}
     for role, contexts in (("teacher", teacher_contexts), ("encoder", encoder_contexts)):
         tell(role)
-        drawn[role] = find_and_embed(
-            _pictures(personalizer, contexts(personalizer, people.ids), seed), recognizer
-        )
+        pictures = _pictures(personalizer, contexts(personalizer, people.ids), seed)
+        drawn[role] = find_and_embed(pictures, recognizer)
     for role, (_, found) in drawn.items():
         gates.append(_gate(f"{role}: faces found", interval(_row(found.float())), 0.9))
     tell("captions")
     gates += retrieval(personalizer, clip, world, seed)
     for role, aim in (("teacher", 0.5), ("encoder", 0.35)):
-        part = margins(*drawn[role], people)
-        mean, low, high = interval(part)
-        gates.append(
-            _gate(f"{role}: identity margin, share of the reconstructions'", share(part, ceiling), aim,
-                  f"margin {mean:.3f} [{low:.3f}, {high:.3f}]")
-        )  # fmt: skip
+        gates.append(_identity_gate(role, margins(*drawn[role], people), ceiling, aim))
     return gates
 
 
+def reconstructions(vae: AutoencoderKL, recognizer: SFace, people: HeldOut) -> tuple[Row, Row]:
+    """What the autoencoder leaves of a face: cosine to the crop, and the margin; each (P,)."""
+    crops = people.pack.images[people.given][:, :, 8 : 8 + SIZE, 8 : 8 + SIZE].float() / 255
+    marks = people.pack.landmarks[people.given] - 8
+    back = torch.cat([vae.decode(vae.encode(c * 2 - 1).latent_dist.mode()).sample for c in crops.split(32)])
+    vectors = embed(recognizer, back, marks)
+    same = (embed(recognizer, crops * 2 - 1, marks) * vectors).sum(-1)
+    everyone = torch.ones(len(vectors), dtype=torch.bool)
+    return _row(same), margins(vectors, everyone, people)
+
+
+def _identity_gate(role: str, part: Row, ceiling: Row, aim: float) -> Gate:
+    mean, low, high = interval(part)
+    name, note = f"{role}: identity margin, share of the reconstructions'", f"[{low:.3f}, {high:.3f}]"
+    return _gate(name, share(part, ceiling), aim, f"margin {mean:.3f} {note}")
+
+
 def teacher_contexts(personalizer: Personalizer, ids: Tensor) -> list[Tensor]:
-    """The ID teacher's context of each person, each (1, T, D)."""
+    """The ID teacher's context of each person of ids (P, D_id), each (1, T, D)."""
     return list(personalizer.id_prompter.context(ids).split(1))
 
 
 def encoder_contexts(personalizer: Personalizer, ids: Tensor) -> list[Tensor]:
-    """Prompt embeddings of "a photo of <person>" for each person, each (1, T, D)."""
+    """Prompt embeddings of "a photo of <person>" for each person of ids (P, D_id), each (1, T, D)."""
     contexts = []
     for vector in ids:
         person = personalizer.identity([vector.numpy()])
         rows = {person.name: person.subject_embeds}
-        contexts.append(
-            personalizer._embed(f"a photo of <{person.name}>", rows, personalizer.settings).prompt_embeds
-        )
+        contexts.append(personalizer.prompt_embeds(f"a photo of <{person.name}>", rows).prompt_embeds)
     return contexts
 
 
 def retrieval(
     personalizer: Personalizer, clip: ClipScorer, world: World, seed: int, count: int = 64
 ) -> list[Gate]:
-    """How often a picture's own caption wins among 32 with other facts: drawn pictures, real composed ones, shuffled."""
+    """How often a picture's own caption wins among 32 with other facts.
+
+    Of drawn pictures, as a share of the rate on real composed ones; the note has both rates and that of drawn
+    pictures with the captions of others.
+    """
     generator = torch.Generator().manual_seed(seed)
     facts = all_facts(generator, count)
     rows = torch.randperm(len(world.packs[0]), generator=generator)[:count]
     real = _composed(world, rows, facts, generator)
     texts = [plain_caption(facts, i) for i in range(count)]
-    contexts = [personalizer._embed(text, {}, personalizer.settings).prompt_embeds for text in texts]
+    contexts = [personalizer.prompt_embeds(text, {}).prompt_embeds for text in texts]
     drawn = _pictures(personalizer, contexts, seed)
     hits = {name: _hits(clip(images, texts), seed) for name, images in (("drawn", drawn), ("real", real))}
     mixed = _hits(clip(drawn, texts)[:, np.roll(np.arange(count), 7)], seed)
@@ -229,7 +247,7 @@ def _composed(world: World, rows: Tensor, facts: Facts, generator: Generator) ->
 
 def _pictures(personalizer: Personalizer, contexts: list[Tensor], seed: int) -> list[Image.Image]:
     settings = personalizer.settings.override({"batch_size": 32})
-    negative = personalizer._embed(settings.negative_prompt or "", {}, settings).prompt_embeds
+    negative = personalizer.prompt_embeds(settings.negative_prompt or "", {}).prompt_embeds
     plan = Drawing(contexts, negative, list(range(seed, seed + len(contexts))), settings)
     return list(draw(personalizer.pipe, plan)[0])
 
