@@ -1,4 +1,4 @@
-"""A whole build from drawn pictures: every step runs, resumes, and ends in a stack that stock readers open."""
+"""A whole build from drawn pictures: each step runs, resumes, and ends in a stack that stock readers open."""
 
 import json
 

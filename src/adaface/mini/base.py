@@ -1,7 +1,7 @@
-"""Base and ID teacher in one UNet: half of a batch reads captions, half "photo of a id person". Shapes: B, T, D.
+"""Base and ID teacher in one UNet: half of a batch reads captions, half faces. Shapes: B, T, D, G, C codes.
 
-The two roles share the UNet's weights and differ in the text model that makes its context; a stack's manifest keeps
-them apart, so that another teacher can take the second place.
+The two roles share the UNet's weights and differ in the text model that makes its context; a stack's manifest
+keeps them apart, so that another teacher can take the second place.
 """
 
 from collections.abc import Sequence
@@ -20,6 +20,17 @@ from adaface.mini.look import CODES, GROUPS, LookCodes, look_words
 from adaface.mini.sampling import contact_sheet, decode, sample
 from adaface.mini.sface import SFace, identity_loss
 from adaface.text.clip import TextEncoder
+
+SCENES = (  # of the sheet that shows where a run stands
+    "a photo of a {}",
+    "a photo of a {} wearing sunglasses",
+    "a photo of a {} wearing a red cap",
+    "a photo of a {} in a meadow",
+    "a photo of a {} under a night sky",
+    "a photo of a {} at sunset",
+    "a pencil sketch of a {}",
+    "a pop art poster of a {}",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,15 +78,12 @@ class BaseRecipe:
     def step(self, generator: Generator) -> dict[str, Tensor]:
         """One batch: captions of any picture, ID embeddings of plain photos; v-prediction on both."""
         half = self.config.batch // 2
-        rows = torch.cat(
-            [
-                torch.randint(len(self.data), (half,), generator=generator),
-                self.plain[torch.randint(len(self.plain), (half,), generator=generator)],
-            ]
-        )
+        any_picture = torch.randint(len(self.data), (half,), generator=generator)
+        a_photo = self.plain[torch.randint(len(self.plain), (half,), generator=generator)]
+        rows = torch.cat([any_picture, a_photo])  # (B,)
         dropped = torch.rand(2 * half, generator=generator) < self.config.context_dropout
-        words = self.caption_context(rows[:half], dropped[:half], generator)
-        faces = self.prompter.context(self.data.ids[rows[half:]].to(self.device))
+        words = self.caption_context(any_picture, dropped[:half], generator)
+        faces = self.prompter.context(self.data.ids[a_photo].to(self.device))
         faces = torch.where(dropped[half:, None, None].to(self.device), self.empty_context(), faces)
         context = torch.cat([words, faces.to(words)])  # (B, T, D)
         clean = self.data.latents[rows].to(self.device).float()
@@ -87,22 +95,23 @@ class BaseRecipe:
         guess = self.unet(noisy, timesteps, context).sample.float()
         errors = (guess - velocity).square().mean((1, 2, 3))
         terms = {"words": errors[:half].mean() / 2, "faces": errors[half:].mean() / 2}
-        if self.config.identity_weight and self.recognizer is not None:
-            usable = (share < self.config.identity_below) & ~dropped
-            chosen = usable.nonzero()[:, 0]
-            chosen = chosen[chosen >= half][: self.config.identity_pictures].to(self.device)
-            if len(chosen):
-                signal = self.alphas[timesteps[chosen]].sqrt()[:, None, None, None]
-                spread = (1 - self.alphas[timesteps[chosen]]).sqrt()[:, None, None, None]
-                predicted = signal * noisy[chosen] - spread * guess[chosen]
-                pictures = self.vae.decode(predicted).sample.float()
-                where, whose = self.data.landmarks[rows[chosen.cpu()]], self.data.ids[rows[chosen.cpu()]]
-                loss = identity_loss(self.recognizer, pictures, where.to(self.device), whose.to(self.device))
-                terms["identity"] = self.config.identity_weight * loss
+        usable = ((share < self.config.identity_below) & ~dropped).nonzero()[:, 0]
+        chosen = usable[usable >= half][: self.config.identity_pictures]
+        if self.config.identity_weight and self.recognizer is not None and len(chosen):
+            alphas = self.alphas[timesteps][chosen.to(self.device), None, None, None]
+            predicted = alphas.sqrt() * noisy[chosen] - (1 - alphas).sqrt() * guess[chosen]
+            loss = self.identity(predicted, rows[chosen], self.recognizer)
+            terms["identity"] = self.config.identity_weight * loss
         return terms
 
+    def identity(self, predicted: Tensor, rows: Tensor, recognizer: SFace) -> Tensor:
+        """Identity loss, a scalar, of predicted clean latents (b, C, 8, 8) of these rows (b,)."""
+        pictures = self.vae.decode(predicted).sample.float()
+        where, whose = self.data.landmarks[rows], self.data.ids[rows]
+        return identity_loss(recognizer, pictures, where.to(self.device), whose.to(self.device))
+
     def caption_context(self, rows: Tensor, dropped: Tensor, generator: Generator) -> Tensor:
-        """Text features (B, T, D) of fresh captions for these rows."""
+        """Text features (B, T, D) of fresh captions for these rows (B,); no words where `dropped` (B,)."""
         config, facts = self.config, self.data.facts
         distances = self.looks.distances(self.data.ids[rows])  # (B, G, C)
         codes = distances.argmin(-1).tolist()
@@ -118,7 +127,10 @@ class BaseRecipe:
         return self.encoder(embeds)
 
     def soften(self, embeds: Tensor, ids: Tensor, distances: Tensor, soft: Tensor) -> Tensor:
-        """Put each look word of the `soft` rows between its neighbours, weighted by how near their centres are."""
+        """Put each look word of the `soft` rows between its neighbours, by how near their centres are.
+
+        embeds: (B, T, D), token rows of ids (B, T). distances: (B, G, C). soft: (B,) bool. Returns (B, T, D).
+        """
         group = torch.full((int(self.look_ids.max()) + 2,), -1)
         group[self.look_ids] = torch.arange(len(self.look_ids)) // CODES
         which = group[ids.clamp_max(len(group) - 1)]  # (B, T), -1 where no look word stands
@@ -147,29 +159,15 @@ class BaseRecipe:
         return self.encoder(self.encoder.embed_tokens(self.token_ids([""]).to(self.device)))
 
     def sample(self) -> Image | None:
-        """Six people drawn by the teacher, then by their look words under six captions; the originals on top."""
+        """People drawn by the teacher, then by their look words in scenes; the originals on top."""
         generator = torch.Generator().manual_seed(0)
-        rows = self.plain[:: len(self.plain) // 8][:8]
+        rows = self.plain[:: len(self.plain) // len(SCENES)][: len(SCENES)]
         whose = self.data.ids[rows]
-        codes = self.looks.codes(whose).tolist()
-        scenes = (
-            "",
-            " wearing sunglasses",
-            " wearing a red cap",
-            " in a meadow",
-            " under a night sky",
-            " at sunset",
-            "",
-            "",
-        )
-        names = [
-            "a photo of a " + " ".join(look_words()[g * CODES + c] for g, c in enumerate(code))
-            for code in codes
+        texts = [
+            scene.format(" ".join(look_words()[g * CODES + c] for g, c in enumerate(code)) + " person")
+            for scene, code in zip(SCENES, self.looks.codes(whose).tolist(), strict=True)
         ]
-        texts = [f"{name} person{scene}" for name, scene in zip(names, scenes, strict=True)]
-        texts[6] = texts[6].replace("a photo", "a pencil sketch")
-        texts[7] = texts[7].replace("a photo", "a pop art poster")
-        empty = self.empty_context().expand(8, -1, -1)
+        empty = self.empty_context().expand(len(rows), -1, -1)
         words = self.encoder(self.encoder.embed_tokens(self.token_ids(texts).to(self.device)))
         faces = self.prompter.context(whose.to(self.device))
         real = decode(self.vae, self.data.latents[rows].to(self.device).float())
@@ -177,4 +175,4 @@ class BaseRecipe:
             sample(self.unet, self.vae, self.scheduler, context, empty, generator, steps=20, guidance=2.0)
             for context in (faces, words)
         ]
-        return contact_sheet(torch.cat([real, *drawn]), columns=8)
+        return contact_sheet(torch.cat([real, *drawn]), columns=len(SCENES))

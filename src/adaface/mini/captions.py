@@ -15,38 +15,23 @@ PHRASINGS = (
     "{subject}{accessory}{background}, {style}",
     "{background}, a {style} of {subject}{accessory}",
 )
-CLOSE = ("a close-up ", "close-up ")
-TEMPLATE_WORDS = (
-    "photo",
-    "of",
-    "a",
-    "id",
-    "person",
-    ",",
-    "face",
-    "portrait",
-    "picture",
-    "the",
-    "an",
-    "and",
-    "with",
-)
-EXTRA_WORDS = ("boy", "girl", "child", "guy", "lady", "smiling", "close-up", "wearing", "standing", "looking")
+TEMPLATE_WORDS = "photo of a id person , face portrait picture the an and with"
+EXTRA_WORDS = "boy girl child guy lady smiling close-up wearing standing looking"
 
 
 def caption(facts: Facts, row: int, looks: Sequence[int] | None, generator: Generator) -> str:
-    """The caption of one picture. looks: codes (G,) to name the look before the class word; None leaves it unnamed.
+    """The caption of one picture; it says all facts that are not plain.
 
-    Half of the captions that could say man or woman say person; a caption says all facts that are not plain.
+    looks: codes (G,) to name the look before the class word; None leaves it unnamed.
+    Half of the captions that could say man or woman say person.
     """
     draw = torch.rand(5, generator=generator).tolist()
     class_word = CLASS_WORDS[int(facts.class_word[row])] if draw[0] < 0.5 else "person"
     words = [class_word]
     if looks is not None:
         named = name_look(looks, draw[1], generator)
-        words = (
-            named if len(named) == len(looks) and draw[4] < 0.3 else named + words
-        )  # a whole look needs no noun
+        needs_noun = len(named) < len(looks) or draw[4] >= 0.3
+        words = named + words if needs_noun else named
     style = STYLES[int(facts.style[row])]
     if int(facts.close[row]):
         style = "close-up " + style
@@ -82,13 +67,13 @@ def plain_caption(facts: Facts, row: int) -> str:
 
 
 def with_article(words: str) -> str:
-    """ "man" -> "a man", "old man" -> "an old man"."""
+    """The words with "a" or "an" before them: "old man" -> "an old man"."""
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
 
 def vocabulary() -> list[str]:
     """Every word that is to be one token, template words first."""
-    sentences = (*TEMPLATE_WORDS, *CLASS_WORDS, *STYLES, *BACKGROUNDS, *ACCESSORIES, *EXTRA_WORDS)
+    sentences = (TEMPLATE_WORDS, *CLASS_WORDS, *STYLES, *BACKGROUNDS, *ACCESSORIES, EXTRA_WORDS)
     words = [word for sentence in sentences for word in sentence.split()]
     return list(dict.fromkeys(words + look_words()))
 

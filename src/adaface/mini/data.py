@@ -1,4 +1,4 @@
-"""Face packs -> arrays of training crops with landmarks and ID embeddings. Shapes: N pictures, S=80 or 64 pixels."""
+"""Face packs -> training crops with landmarks and ID embeddings. Shapes: N pictures, S=80 or 64 pixels."""
 
 import io
 from collections.abc import Sequence
@@ -22,8 +22,8 @@ WRONG_LABEL = 0.3  # cosine to the person's other photos below which the label i
 class FacePack:
     """Crops of one framing.
 
-    images: (N, 3, S, S) uint8. landmarks: (N, 5, 2) float32, crop pixels, image-left eye first. ids: (N, D_id)
-    float32 unit vectors of the full-size photos. person: (N,) int64, -1 where nobody is named.
+    images: (N, 3, S, S) uint8. landmarks: (N, 5, 2) float32, crop pixels, image-left eye first.
+    ids: (N, D_id) float32 unit vectors of the full-size photos. person: (N,) int64, -1 where nobody is named.
     age, gender: (N,) int64, -1 unknown; gender 0 male, 1 female.
     """
 

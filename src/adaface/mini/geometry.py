@@ -1,4 +1,4 @@
-"""Batched plane geometry for 64-pixel pictures: crops with jitter, alignment. Shapes: B, S pixels, 5 landmarks."""
+"""Batched geometry for 64-pixel pictures: crops, jitter, alignment. Shapes: B, S pixels, 5 landmarks."""
 
 import torch
 import torch.nn.functional as F
@@ -43,9 +43,10 @@ def align(images: Tensor, landmarks: Tensor, size: int = 112) -> Tensor:
 
 
 def jitter(count: int, source: int, side: tuple[float, float], generator: Generator) -> tuple[Tensor, Tensor]:
-    """Random crops of `source`-pixel pictures: maps to source pixels (B, 2, 3), and who is mirrored (B,) bool.
+    """Random crops of `source`-pixel pictures: maps to their pixels (B, 2, 3), who is mirrored (B,) bool.
 
-    side: smallest and largest side of the crop in source pixels; the centre moves by up to 2, the tilt by 0.05 rad.
+    side: smallest and largest side of the crop in source pixels.
+    The centre moves by up to 2 of them; the tilt has a deviation of 0.05 rad.
     """
     draw = torch.rand(4, count, generator=generator)
     scale = (side[0] + (side[1] - side[0]) * draw[0]) / SIZE

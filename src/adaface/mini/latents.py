@@ -1,4 +1,4 @@
-"""Composed pictures as cached latents: made once, trained on many times. Shapes: N pictures, C channels, 8x8."""
+"""Composed pictures as cached latents: made once, trained on often. Shapes: B, N, C channels, 8x8."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class Pictures:
 
 @dataclass(frozen=True, kw_only=True)
 class LatentSet:
-    """Latents (N, C, 8, 8) float16 with what they show: landmarks (N, 5, 2), ids (N, D_id), facts (N,) each."""
+    """Latents (N, C, 8, 8) float16 with what they show: landmarks (N, 5, 2), ids (N, D_id), facts (N,)."""
 
     latents: Tensor
     landmarks: Tensor
@@ -70,7 +70,10 @@ class World:
     def view(
         self, rows: Tensor, generator: Generator, *, close: bool = False, plain: bool, fixed: bool = False
     ) -> Pictures:
-        """Pictures of these rows of a pack. plain: the photo as it is. fixed: no jitter."""
+        """Pictures of these rows (B,) of a pack.
+
+        close: of the close-ups. plain: the photos as they are. fixed: no jitter.
+        """
         pack, device = self.packs[close], self.device
         source = pack.images.shape[-1]
         images = pack.images[rows].to(device).float() / 255
@@ -109,9 +112,8 @@ def _masks(segmenter: Segmenter, images: Tensor, batch: int = 64) -> Tensor:
     parts = []
     for chunk in images.split(batch):
         with torch.autocast(device.type, torch.bfloat16):
-            parts.append(
-                (segmenter.person(chunk.to(device).float() / 255).float() * 255).round().byte().cpu()
-            )
+            person = segmenter.person(chunk.to(device).float() / 255).float()
+        parts.append((person * 255).round().byte().cpu())
     return torch.cat(parts)
 
 
@@ -134,7 +136,10 @@ def cache(
     close: int,
     progress: Callable[[int], None] = lambda done: None,
 ) -> LatentSet:
-    """Encode the world: every full crop `plain` times as it is and `composed` times composed, close-ups `close` times."""
+    """Encode the world: every full crop `plain` times as it is and `composed` times composed.
+
+    Close-ups: `close` times, composed. progress: told how many pictures each batch adds.
+    """
     parts = []
     streams = [(plain, True, False), (composed, False, False), (close, False, True)]
     for rounds, is_plain, is_close in streams:

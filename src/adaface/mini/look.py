@@ -1,7 +1,8 @@
-"""Words that name a look: an ID embedding as 16 words, and class words from it. Shapes: N, D_id, G=16 groups, C=32 codes.
+"""Words that name a look: an ID embedding as 16 words, and class words from it. Shapes: N, D_id, G=16, C=32.
 
-SD-1.5's text can draw individuals, since it has read names and every adjective for a face. The mini base gets that
-ability from a product quantisation of the ID embedding: rotate, split in groups, name each group's nearest centre.
+SD-1.5's text can draw individuals, since it has read names and every adjective for a face. The mini base gets
+that ability from a product quantisation of the ID embedding: rotate, split in G groups, name the nearest of
+each group's C centres.
 """
 
 from dataclasses import dataclass
@@ -73,7 +74,10 @@ AGE_BOUNDS = (30, 56)  # young below the first, old from the second
 
 
 class ClassWordNet(nn.Module):
-    """ID embedding (N, D_id) -> logits of gender (N, 2: male, female) and age group (N, 3: young, middle, old)."""
+    """ID embedding (N, D_id) -> logits of gender (N, 2) and of age group (N, 3).
+
+    Genders: male, female. Age groups: young, middle, old.
+    """
 
     def __init__(self, id_width: int = 128, width: int = 128) -> None:
         super().__init__()
@@ -82,13 +86,16 @@ class ClassWordNet(nn.Module):
         )
 
     def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Unit ID embeddings -> two tensors of logits."""
+        """Unit ID embeddings (N, D_id) -> logits (N, 2) and (N, 3)."""
         both = self.trunk(ids * ids.shape[-1] ** 0.5)
         return both[:, :2], both[:, 2:]
 
     @torch.no_grad()
     def class_words(self, ids: Tensor, sure: float = 0.8) -> Tensor:
-        """Indices into world.CLASS_WORDS (N,): "person" below `sure` about gender, no age word below it about age."""
+        """Indices into world.CLASS_WORDS (N,) for ID embeddings (N, D_id).
+
+        "person" where the net is less than `sure` about gender; no age word where it is less about age.
+        """
         gender, age = (logits.softmax(-1).max(-1) for logits in self(ids))
         plain = torch.where(gender.values < sure, 0, 1 + gender.indices)  # person, man, woman
         young, old = age.indices == 0, age.indices == 2

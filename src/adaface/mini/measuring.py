@@ -28,7 +28,7 @@ def load_segmenter(path: str | Path) -> Segmenter:
 
 
 def held_out_world(data: str | Path, stack: Stack) -> World:
-    """The world of people who were never trained on, cut out by the stack's segmenter; everybody is a "person"."""
+    """People who were never trained on, cut out by the stack's segmenter; everybody is a "person"."""
     pack = load_full(data, split=1)
     some = pack.take(torch.arange(0, len(pack), max(1, len(pack) // 200)))
     segmenter = load_segmenter(stack.folder / "segmenter" / "segmenter.safetensors")

@@ -1,4 +1,4 @@
-"""The mini stack's models in the classes of diffusers and transformers, from one config. No weights are read here."""
+"""The mini stack's models in the classes of diffusers and transformers. Shapes: B, C channels, T, D."""
 
 from dataclasses import dataclass
 
@@ -84,7 +84,7 @@ def new_unet(config: MiniConfig) -> UNet2DConditionModel:
 
 
 def for_training(unet: UNet2DConditionModel) -> UNet2DConditionModel:
-    """The same UNet with plain matmul attention on a CPU, where fused attention's backward takes half of a step."""
+    """The same UNet, with plain attention on a CPU: there fused attention's backward takes half of a step."""
     if next(unet.parameters()).device.type == "cpu":
         unet.set_attn_processor(AttnProcessor())
     return unet
@@ -101,14 +101,13 @@ def new_clip(config: MiniConfig, tokenizer: CLIPTokenizer) -> CLIPModel:
         "patch_size": 8,
         "projection_dim": 128,
     }
-    text = text_config(config, tokenizer).to_dict() | {
-        "hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 3, "projection_dim": 128,
-    }  # fmt: skip
+    text = text_config(config, tokenizer).to_dict()
+    text |= {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 3, "projection_dim": 128}
     return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=128))
 
 
 def new_scheduler() -> DDIMScheduler:
-    """DDIM with v-prediction and zero terminal SNR; the other flags are what such a schedule needs to sample right."""
+    """DDIM with v-prediction and zero terminal SNR; the other flags are what such a schedule needs."""
     return DDIMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
@@ -129,9 +128,9 @@ def count_parameters(model: torch.nn.Module) -> int:
 
 @torch.no_grad()
 def whiten_latents(vae: AutoencoderKL, mean: Tensor, std: Tensor) -> None:
-    """Fold a per-channel normalisation of the latents (C,) into the 1x1 convolutions, in place.
+    """Fold a normalisation of the latents, mean and std (C,), into the 1x1 convolutions, in place.
 
-    Stock pipelines know only one scaling factor; afterwards latents have mean 0 and deviation 1 in every channel.
+    Stock pipelines know only one scaling factor; now each channel has mean 0 and deviation 1.
     """
     channels = len(mean)
     enc, dec = vae.quant_conv, vae.post_quant_conv

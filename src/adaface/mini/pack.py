@@ -12,31 +12,26 @@ from adaface.mini.data import CLOSE_PACK, FULL_PACKS, MIN_VALID
 from adaface.mini.segment import PORTRAITS
 
 FIELDS = ("lm", "emb", "valid", "split", "sim_own", "pid", "age", "gender")
+DIRECTORY = 4096  # bytes, at most, of the archive's own lists
 
 
 def write_pack(data: str | Path, file: str | Path, limit: int) -> int:
     """Write the archive; returns its size in bytes. Unzipped, it is a data folder like the one it came from.
 
-    limit: bytes. What training uses of LFW and CelebA, the held-out people and the portraits go in; close-ups fill the rest. Raises MissingFileError: a pack is not in `data`. ConfigError: the limit is too small for the rest.
+    limit: bytes. What training uses of LFW and CelebA, the held-out people and the portraits go in; close-ups
+    fill the rest.
+    Raises MissingFileError: a pack is not in `data`. ConfigError: the limit leaves no room for close-ups.
     """
-    data, parts = Path(data), {}
-    for name in (*FULL_PACKS, CLOSE_PACK):
-        if not (data / f"{name}.npz").is_file():
-            raise MissingFileError(f"{data / name}.npz: no such face pack")
-    if not (data / PORTRAITS).is_file():
-        raise MissingFileError(f"{data / PORTRAITS}: no such archive")
+    data = Path(data)
+    _check(data)
+    parts = {}
     for name in FULL_PACKS:
         with np.load(data / f"{name}.npz", allow_pickle=False) as pack:
             keep = (pack["split"] == 1) | (pack["valid"] > MIN_VALID)
             parts[name] = _thin(pack, np.flatnonzero(keep))
     portraits = (data / PORTRAITS).read_bytes()
-    left = limit - len(portraits) - sum(map(len, parts.values())) - 4096
-    with np.load(data / f"{CLOSE_PACK}.npz", allow_pickle=False) as pack:
-        rows = np.flatnonzero(pack["valid"] > MIN_VALID)
-        share = left / max(1, len(_thin(pack, rows)))
-        if share <= 0:
-            raise ConfigError(f"{limit} bytes are too few: {limit - left} are taken without close-ups")
-        parts[CLOSE_PACK] = _thin(pack, rows[: int(len(rows) * min(1.0, share * 0.98))])
+    taken = len(portraits) + sum(map(len, parts.values())) + DIRECTORY
+    parts[CLOSE_PACK] = _close_ups(data, limit, taken)
 
     def write(path: Path) -> None:
         with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
@@ -47,7 +42,25 @@ def write_pack(data: str | Path, file: str | Path, limit: int) -> int:
     return write_atomic(file, write).stat().st_size
 
 
-def _thin(pack: "np.lib.npyio.NpzFile", rows: "np.ndarray") -> bytes:
+def _check(data: Path) -> None:
+    for name in (*FULL_PACKS, CLOSE_PACK):
+        if not (data / f"{name}.npz").is_file():
+            raise MissingFileError(f"{data / name}.npz: no such face pack")
+    if not (data / PORTRAITS).is_file():
+        raise MissingFileError(f"{data / PORTRAITS}: no such archive")
+
+
+def _close_ups(data: Path, limit: int, taken: int) -> bytes:
+    """As many close-ups as fit below `limit` bytes beside those that are taken."""
+    with np.load(data / f"{CLOSE_PACK}.npz", allow_pickle=False) as pack:
+        rows = np.flatnonzero(pack["valid"] > MIN_VALID)
+        share = (limit - taken) / max(1, len(_thin(pack, rows)))
+        if share <= 0:
+            raise ConfigError(f"{limit} bytes are too few: {taken} are taken without close-ups")
+        return _thin(pack, rows[: int(len(rows) * min(1.0, share * 0.98))])
+
+
+def _thin(pack: "np.lib.npyio.NpzFile", rows: np.ndarray) -> bytes:
     """An .npz of these rows with the fields that training reads."""
     raw, off = pack["data"], pack["off"]
     pieces = [raw[off[i] : off[i + 1]] for i in rows]

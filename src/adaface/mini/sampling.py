@@ -1,4 +1,4 @@
-"""DDIM sampling and sheets of pictures for training runs; users' pictures go through stock pipelines. Shapes: B, T, D."""
+"""DDIM sampling and contact sheets for training runs; users get stock pipelines. Shapes: B, C, T, D."""
 
 import torch
 import torch.nn.functional as F

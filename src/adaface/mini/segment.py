@@ -1,4 +1,4 @@
-"""Person segmenter for 64-pixel faces: picture -> background, face, rest of the person. Shapes: B, S pixels."""
+"""Person segmenter for 64-pixel faces: picture -> background, face, rest. Shapes: B, N, S pixels."""
 
 import csv
 import io
@@ -31,7 +31,7 @@ class Segmenter(nn.Module):
         self.head = nn.Conv2d(width, len(CLASSES), 1)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Pictures in 0..1 -> logits."""
+        """Pictures (B, 3, S, S) in 0..1 -> logits (B, 3, S, S)."""
         x, kept = pictures * 2 - 1, []
         for i, block in enumerate(self.down):
             x = block(F.max_pool2d(x, 2) if i else x)
@@ -87,19 +87,14 @@ def split(count: int) -> tuple[Tensor, Tensor]:
 
 
 def augment(images: Tensor, labels: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Random 64-pixel views of portraits (B, 3, 128, 128) uint8: scale, shift, tilt, mirror, light, grey, softness."""
+    """Random 64-pixel views of portraits: scale, shift, tilt, mirror, light, grey, noise.
+
+    images: (B, 3, 128, 128) uint8. labels: (B, 128, 128) int64. Returns pictures (B, 3, 64, 64) in 0..1 and
+    shares of the classes (B, 3, 64, 64).
+    """
     count = len(images)
     draw = torch.rand(8, count, generator=generator)
-    scale = (1.55 + 0.85 * draw[0]) * torch.where(
-        draw[7] < 0.5, -1.0, 1.0
-    )  # source pixels a pixel; negative mirrors
-    turn = (draw[1] - 0.5) * 0.5
-    cos, sin = scale.abs() * torch.cos(turn), scale.abs() * torch.sin(turn)
-    sign = torch.sign(scale)
-    rows = torch.stack([torch.stack([cos * sign, -sin], -1), torch.stack([sin * sign, cos], -1)], 1)
-    centre = torch.stack([63.5 + (draw[2] - 0.5) * 24, 63.5 + (draw[3] - 0.5) * 24], -1)
-    shift = centre - rows @ torch.full((2,), (SIZE - 1) / 2)
-    maps = torch.cat([rows, shift[..., None]], -1)
+    maps = _views(draw)
     x = resample(F.avg_pool2d(images.float() / 255, 3, 1, 1), maps, SIZE)
     y = resample(F.one_hot(labels, len(CLASSES)).permute(0, 3, 1, 2).float(), maps, SIZE)
     tint = 0.7 + 0.6 * torch.rand(count, 3, 1, 1, generator=generator)
@@ -109,8 +104,23 @@ def augment(images: Tensor, labels: Tensor, generator: Generator) -> tuple[Tenso
     return x.clamp(0, 1), y
 
 
+def _views(draw: Tensor) -> Tensor:
+    """Maps from pixels of a view to those of its portrait (B, 2, 3). draw: (8, B) in 0..1."""
+    scale = 1.55 + 0.85 * draw[0]  # portrait pixels a pixel
+    sign = torch.where(draw[7] < 0.5, -1.0, 1.0)  # -1 mirrors
+    turn = (draw[1] - 0.5) * 0.5
+    cos, sin = scale * torch.cos(turn), scale * torch.sin(turn)
+    rows = torch.stack([torch.stack([cos * sign, -sin], -1), torch.stack([sin * sign, cos], -1)], 1)
+    centre = torch.stack([63.5 + (draw[2] - 0.5) * 24, 63.5 + (draw[3] - 0.5) * 24], -1)
+    shift = centre - rows @ torch.full((2,), (SIZE - 1) / 2)
+    return torch.cat([rows, shift[..., None]], -1)
+
+
 def view(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The whole portrait at 64 pixels: pictures (B, 3, 64, 64) in 0..1 and labels (B, 64, 64)."""
+    """Whole portraits at 64 pixels: pictures (B, 3, 64, 64) in 0..1, labels (B, 64, 64) int64.
+
+    images, labels: as for `augment`.
+    """
     soft = F.one_hot(labels, len(CLASSES)).permute(0, 3, 1, 2).float()
     return F.avg_pool2d(images.float() / 255, 2), F.avg_pool2d(soft, 2).argmax(1)
 

@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Sequence
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 from adaface.files import write_atomic
@@ -11,14 +13,14 @@ BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 
 
 def byte_symbols() -> list[str]:
-    """The 256 printable characters that stand for the bytes: printable Latin-1 as itself, the rest from 256 up."""
+    """256 printable characters for the bytes: printable Latin-1 as itself, the others from 256 up."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [b for b in range(256) if b not in printable]
     return [chr(b) for b in printable] + [chr(256 + i) for i in range(len(others))]
 
 
 def merges_for(words: Sequence[str]) -> list[tuple[str, str]]:
-    """Merges, in rank order, under which each ASCII word becomes one token; shared beginnings share merges."""
+    """Merges, in rank order, under which each ASCII word is one token; shared beginnings share merges."""
     merges: dict[tuple[str, str], None] = {}
     for word in words:
         symbols = _apply([*word[:-1], word[-1] + END], list(merges))
@@ -46,7 +48,7 @@ def _repair(
 def _apply(symbols: list[str], merges: Sequence[tuple[str, str]]) -> list[str]:
     rank = {pair: i for i, pair in enumerate(merges)}
     while True:
-        pairs = [(rank[p], i) for i, p in enumerate(zip(symbols, symbols[1:], strict=False)) if p in rank]
+        pairs = [(rank[p], i) for i, p in enumerate(pairwise(symbols)) if p in rank]
         if not pairs:
             return symbols
         _, i = min(pairs)
@@ -73,4 +75,4 @@ def write_tokenizer(folder: str | Path, words: Sequence[str], max_length: int) -
         "special_tokens_map.json": json.dumps(special, indent=2),
     }
     for name, text in texts.items():
-        write_atomic(folder / name, lambda path, text=text: path.write_text(text, encoding="utf-8"))  # type: ignore[misc]
+        write_atomic(folder / name, partial(Path.write_text, data=text, encoding="utf-8"))

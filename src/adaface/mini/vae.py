@@ -1,4 +1,4 @@
-"""Recipe of the autoencoder: reconstruct pictures of the world, and the identity in them. Shapes: B, 64 pixels."""
+"""Recipe of the autoencoder: reconstruct pictures, and identity in them. Shapes: B, C, 64 pixels."""
 
 from dataclasses import dataclass, field
 
@@ -7,7 +7,7 @@ from diffusers import AutoencoderKL
 from PIL.Image import Image
 from torch import Generator, Tensor, nn
 
-from adaface.mini.latents import World
+from adaface.mini.latents import Pictures, World
 from adaface.mini.sampling import contact_sheet
 from adaface.mini.sface import SFace, embed, identity_loss
 
@@ -50,23 +50,21 @@ class VaeRecipe:
         noise = torch.randn(posterior.mean.shape, generator=generator).to(posterior.mean)
         back = self.vae.decode(posterior.mean + posterior.std * noise).sample.float()
         mean, logvar = posterior.mean.float(), posterior.logvar.float()
+        divergence = mean.square() + logvar.exp() - 1 - logvar  # twice that from a unit Gaussian
         terms = {
             "pixels": (back - pictures).abs().mean(),
             "edges": config.edges * _edges(back - pictures),
-            "divergence": config.divergence
-            * (mean.square() + logvar.exp() - 1 - logvar).sum((1, 2, 3)).mean()
-            / 2,
+            "divergence": config.divergence * divergence.sum((1, 2, 3)).mean() / 2,
         }
         if config.identity and self.recognizer is not None and config.plain:
             marks = plain.landmarks.to(pictures.device)
             with torch.no_grad():
                 seen = embed(self.recognizer, pictures[: config.plain], marks)
-            terms["identity"] = config.identity * identity_loss(
-                self.recognizer, back[: config.plain], marks, seen
-            )
+            loss = identity_loss(self.recognizer, back[: config.plain], marks, seen)
+            terms["identity"] = config.identity * loss
         return terms
 
-    def _view(self, count: int, generator: Generator, *, plain: bool, close: bool):  # type: ignore[no-untyped-def]
+    def _view(self, count: int, generator: Generator, *, plain: bool, close: bool) -> Pictures:
         rows = torch.randint(len(self.world.packs[close]), (count,), generator=generator)
         return self.world.view(rows, generator, plain=plain, close=close)
 
