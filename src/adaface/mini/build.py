@@ -1,6 +1,6 @@
 """The mini stack from nothing, step by step; each step resumes, and is skipped once its result is there.
 
-`OUT/run/<step>/` holds the runs, `OUT/stack/` the result. Delete the folder of a step to do it and what follows anew.
+`OUT/run/<step>/` holds the runs, `OUT/stack/` the result. Delete a step's folder to do it anew.
 """
 
 import dataclasses
@@ -58,7 +58,10 @@ class Build:
         return torch.Generator().manual_seed(self.config.seed * 100 + list(STEPS).index(step))
 
     def train(self, step: str, recipe: Recipe, loop: LoopConfig) -> None:
-        """Fit a recipe in the step's folder. Raises KeyboardInterrupt: stopped by a signal; everything is saved."""
+        """Fit a recipe in the step's folder.
+
+        Raises KeyboardInterrupt: stopped by a signal; everything is saved.
+        """
         if not fit(recipe, loop, self.folder(step), self.generator(step)).finished:
             raise KeyboardInterrupt(f"{step}: stopped and saved; the same command goes on")
 
@@ -110,10 +113,8 @@ class Build:
     def base_recipe(self, *, identity: bool = False) -> BaseRecipe:
         """UNet and text models, new or as the step `base` left them, with what they train on."""
         sizes = self.config.sizes
-        unet, text, id_text = (
-            models.new_unet(sizes),
-            *(models.new_text_model(sizes, self.tokenizer) for _ in "ab"),
-        )
+        unet = models.new_unet(sizes)
+        text, id_text = (models.new_text_model(sizes, self.tokenizer) for _ in "ab")
         parts: dict[str, nn.Module] = {"unet": unet, "text": text, "id_text": id_text}
         finished = self.folder("identity" if self.done("identity") else "base")
         if (finished / DONE).is_file():
@@ -121,11 +122,19 @@ class Build:
                 module.load_state_dict(load_file(finished / f"{name}.safetensors"))
         for module in parts.values():
             module.to(self.device)
+        config = self.config.identity_step if identity else self.config.base_step
         return BaseRecipe(
-            models.for_training(unet), text, id_text, self.tokenizer, models.new_scheduler(), self.latents, self.looks,
-            self.config.identity_step if identity else self.config.base_step,
-            self.vae, self.recognizer if identity and self.config.identity_step.identity_weight else None,
-        )  # fmt: skip
+            unet=models.for_training(unet),
+            text=text,
+            id_text=id_text,
+            tokenizer=self.tokenizer,
+            scheduler=models.new_scheduler(),
+            data=self.latents,
+            looks=self.looks,
+            config=config,
+            vae=self.vae,
+            recognizer=self.recognizer if identity and config.identity_weight else None,
+        )
 
 
 def faces(build: Build) -> None:
@@ -191,11 +200,8 @@ def _fit_base(build: Build, step: str, loop: LoopConfig) -> None:
 def clip(build: Build) -> None:
     """The image-text model that scores."""
     model = models.new_clip(build.config.sizes, build.tokenizer).to(build.device)
-    build.train(
-        "clip",
-        ClipRecipe(model, build.tokenizer, build.vae, build.latents, build.config.clip_step),
-        build.config.clip,
-    )
+    recipe = ClipRecipe(model, build.tokenizer, build.vae, build.latents, build.config.clip_step)
+    build.train("clip", recipe, build.config.clip)
     _save(build.folder("clip") / "clip.safetensors", model)
     build.finish("clip")
 

@@ -1,4 +1,4 @@
-"""Recipe of the mini CLIP: which caption belongs to which picture. Shapes: B pictures and B captions."""
+"""Recipe of the mini CLIP: which caption belongs to which picture. Shapes: B of both, E width."""
 
 from dataclasses import dataclass, field
 
@@ -25,7 +25,7 @@ class ClipConfig:
 
 @dataclass
 class ClipRecipe:
-    """Symmetric contrastive loss on decoded latents; captions with equal facts are no negatives of each other."""
+    """Symmetric contrastive loss on decoded latents; equal facts are no negatives of each other."""
 
     clip: CLIPModel
     tokenizer: CLIPTokenizer
@@ -42,9 +42,8 @@ class ClipRecipe:
         """One batch of decoded pictures against their captions."""
         rows = torch.randint(len(self.data), (self.config.batch,), generator=generator)
         latents = self.data.latents[rows].float()
-        latents = latents + self.config.latent_noise * torch.rand(
-            len(rows), 1, 1, 1, generator=generator
-        ) * torch.randn(latents.shape, generator=generator)
+        spread = self.config.latent_noise * torch.rand(len(rows), 1, 1, 1, generator=generator)
+        latents = latents + spread * torch.randn(latents.shape, generator=generator)
         pictures = decode(self.vae, latents.to(self.device))
         facts = self.data.facts.take(rows)
         texts = [caption(facts, i, None, generator) for i in range(len(rows))]
@@ -52,10 +51,9 @@ class ClipRecipe:
         scores = images @ words.T * self.clip.logit_scale.exp().clamp_max(100)
         same = same_facts(facts).to(self.device)
         target = same.float() / same.sum(1, keepdim=True)
-        loss = (
-            -(target * scores.log_softmax(1)).sum(1).mean() - (target * scores.T.log_softmax(1)).sum(1).mean()
-        )
-        return {"contrast": loss / 2}
+        by_picture = (target * scores.log_softmax(1)).sum(1).mean()
+        by_caption = (target * scores.T.log_softmax(1)).sum(1).mean()
+        return {"contrast": (-by_picture - by_caption) / 2}
 
     def embed_pictures(self, pictures: Tensor) -> Tensor:
         """Pictures (B, 3, 64, 64) in 0..1 -> unit vectors (B, E)."""
@@ -64,12 +62,9 @@ class ClipRecipe:
 
     def embed_texts(self, texts: list[str]) -> Tensor:
         """Captions -> unit vectors (B, E)."""
-        tokens = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").to(
-            self.device
-        )
-        pooled = self.clip.text_model(
-            input_ids=tokens.input_ids, attention_mask=tokens.attention_mask
-        ).pooler_output
+        tokens = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")
+        ids, mask = tokens.input_ids.to(self.device), tokens.attention_mask.to(self.device)
+        pooled = self.clip.text_model(input_ids=ids, attention_mask=mask).pooler_output
         return F.normalize(self.clip.text_projection(pooled), dim=-1)
 
     def sample(self) -> Image | None:
@@ -78,6 +73,6 @@ class ClipRecipe:
 
 
 def same_facts(facts: Facts) -> Tensor:
-    """Who shows the same things: (B, B) bool. Class words do not count, since half of the captions leave them out."""
+    """Who shows the same things: (B, B) bool. Class words do not count: half of the captions lack them."""
     keys = torch.stack([facts.background, facts.accessory, facts.style, facts.close], -1)
     return (keys[:, None] == keys[None]).all(-1)

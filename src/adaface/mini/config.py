@@ -1,4 +1,4 @@
-"""What one build of the mini stack does, as presets: `cpu` (hours), `gpu` (under half an hour), `smoke` (seconds)."""
+"""What a build of the mini stack does, as presets: `cpu` (hours), `gpu` (half an hour), `smoke` (seconds)."""
 
 import math
 from dataclasses import dataclass, field
@@ -65,8 +65,18 @@ PRESETS = {
         rounds=(4, 10, 2),
     ),
     "smoke": BuildConfig(
-        sizes=MiniConfig(text_width=32, text_layers=3, text_heads=2, unet_widths=(32, 32), unet_heads=2,
-                         vae_widths=(8, 8, 8, 16), latent_channels=4, clip_width=32, clip_layers=1, id_width=32),
+        sizes=MiniConfig(
+            text_width=32,
+            text_layers=3,
+            text_heads=2,
+            unet_widths=(32, 32),
+            unet_heads=2,
+            vae_widths=(8, 8, 8, 16),
+            latent_channels=4,
+            clip_width=32,
+            clip_layers=1,
+            id_width=32,
+        ),
         segmenter=_steps(2, 1e-3),
         vae=_steps(2, 1e-3),
         base=_steps(2, 1e-3),
@@ -80,7 +90,7 @@ PRESETS = {
         encoder_step=EncoderConfig(batch=2),
         rounds=(1, 1, 1),
     ),
-}  # fmt: skip
+}
 
 
 def preset(name: str) -> BuildConfig:

@@ -24,6 +24,7 @@ TEMPLATES = (
     "a portrait of {}",
     "{}",
 )
+SHOWN = ("a photo of {}", "a photo of {} wearing sunglasses in a meadow")  # on the sheet of a run
 FILL = ","  # stands for each subject row until it is filled
 
 
@@ -85,12 +86,14 @@ class EncoderRecipe:
         ids = base.token_ids([template.format(" ".join([FILL] * count))])
         start = 1 + len(base.tokenizer(before, add_special_tokens=False).input_ids)
         embeds = base.encoder.embed_tokens(ids.to(base.device)).expand(len(subject), -1, -1)
-        return base.encoder(
-            torch.cat([embeds[:, :start].to(subject), subject, embeds[:, start + count :].to(subject)], 1)
-        )
+        before_it, after_it = embeds[:, :start], embeds[:, start + count :]
+        return base.encoder(torch.cat([before_it.to(subject), subject, after_it.to(subject)], 1))
 
     def look_rows(self, ids: Tensor) -> Tensor:
-        """Token rows (B, K, D) of each ID's look words, between neighbours: what text alone can say of a face."""
+        """Token rows (B, K, D) of the look words of ids (B, D_id): what text alone can say of a face.
+
+        Each row lies between its neighbours, by how near their centres are.
+        """
         base = self.base
         distances = base.looks.distances(ids.cpu())
         unit = distances.min(-1).values.mean() * base.config.soft_width
@@ -99,7 +102,7 @@ class EncoderRecipe:
         return torch.einsum("bgc,gcd->bgd", near, table.float())
 
     def row_variance(self) -> Tensor:
-        """Variance of the look words' rows, so that the warm start is free of their scale."""
+        """Variance of the look words' rows, a scalar: it makes the warm start free of their scale."""
         return self.base.encoder.embed_tokens(self.base.look_ids.to(self.base.device)).float().var()
 
     def sample(self) -> Image | None:
@@ -110,13 +113,10 @@ class EncoderRecipe:
         subject = self.encoder(base.prompter(ids))
         empty = base.empty_context().expand(8, -1, -1)
         contexts = [base.prompter.context(ids)]
-        contexts += [
-            self.fill(t, subject) for t in ("a photo of {}", "a photo of {} wearing sunglasses in a meadow")
-        ]
+        contexts += [self.fill(template, subject) for template in SHOWN]
         drawn = [
             sample(base.unet, base.vae, base.scheduler, c, empty, generator, steps=20, guidance=2.0)
             for c in contexts
         ]
-        return contact_sheet(
-            torch.cat([decode(base.vae, base.data.latents[rows].to(base.device).float()), *drawn])
-        )
+        real = decode(base.vae, base.data.latents[rows].to(base.device).float())
+        return contact_sheet(torch.cat([real, *drawn]))
