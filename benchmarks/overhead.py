@@ -1,8 +1,8 @@
 """What does `Personalizer.generate` cost above the bare diffusers pipeline with the same embeddings?
 
 Both draw the same pictures with the same models, steps, seeds and guidance; `generate` also reads the prompt,
-runs the text encoder, makes its own shallow pipeline and collects the result. Pairs are interleaved, so that a
-busy machine slows both, and CPU seconds are compared. `python benchmarks/overhead.py [--stack mini]
+runs the text encoder, makes its own shallow pipeline and collects the result. Pairs are interleaved, so that
+a busy machine slows both, and CPU seconds are compared. `python benchmarks/overhead.py [--stack mini]
 [--pairs 11] [--pictures 4] [--threads 1]`; the last line is JSON. Limit: 2 % more CPU seconds.
 """
 

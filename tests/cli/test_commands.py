@@ -347,3 +347,12 @@ def test_stopping_ends_with_130(photo, monkeypatch):
 
     monkeypatch.setattr(Personalizer, "generate", stop)
     assert "Stopped." in run("generate", photo, "-p", PROMPT, code=130).stderr
+
+
+def test_embedding_opens_no_diffusion_model(photo, here):
+    code = (
+        "import sys; from typer.testing import CliRunner; from adaface.cli.main import app\n"
+        "result = CliRunner().invoke(app, ['embed', 'me.png', '-o', 'a.safetensors']); print(result.output)\n"
+        "assert result.exit_code == 0 and 'diffusers' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -408,3 +408,18 @@ def test_the_quiet_console_gives_the_libraries_their_settings_back():
         (log.get_verbosity(), log.is_progress_bar_enabled()) for log in (diffusers_log, transformers_log)
     ]
     assert after == before
+
+
+def test_a_recogniser_that_the_encoder_was_not_trained_with_is_refused(personalizer, person, monkeypatch):
+    config = dataclasses.replace(personalizer.encoder.config, recognizer="arcface")
+    monkeypatch.setattr(personalizer.encoder, "config", config)
+    with pytest.raises(ConfigError, match='of the recogniser "arcface", but the analyser uses "sface"'):
+        personalizer.identity(id_embedding=person.id_embedding)
+
+
+def test_an_identity_needs_no_diffusion_model(tiny_stack, person):
+    from adaface.pipelines.embedder import Embedder
+
+    made = Embedder.from_pretrained(tiny_stack, device="cpu").identity(id_embedding=person.id_embedding)
+    assert torch.equal(made.subject_embeds, person.subject_embeds)
+    assert made.provenance == person.provenance

@@ -70,9 +70,9 @@ def carry_out(
         analyzer = stack_analyzer(stack)
         found = look_at(photos, analyzer, choice)
     with working("Opening the models"):
-        from adaface.pipelines.personalizer import Personalizer
+        from adaface.pipelines.embedder import Embedder
 
-        person = Personalizer.from_pretrained(stack, device=device, analyzer=analyzer).identity(
+        person = Embedder.from_pretrained(stack, device=device, analyzer=analyzer).identity(
             found, name=called
         )
     path = person.save(file)

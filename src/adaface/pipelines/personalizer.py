@@ -2,39 +2,32 @@
 rows, D width.
 """
 
-import logging
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import Tensor
 
-import adaface
 from adaface.encoder.fingerprint import text_encoder_fingerprint
 from adaface.encoder.id_prompter import Arc2FacePrompter
 from adaface.encoder.inverse import AdaFaceEncoder
 from adaface.errors import ConfigError
-from adaface.face.analyzer import FaceAnalyzer, Photo
-from adaface.face.photos import PhotoSet
-from adaface.face.types import Floats
+from adaface.face.analyzer import FaceAnalyzer
 from adaface.identity.files import Identity
-from adaface.identity.names import check_name
-from adaface.pipelines.base import StableDiffusionPipeline, choose_device, choose_dtype, load_base
+from adaface.pipelines.base import StableDiffusionPipeline, load_base
+from adaface.pipelines.devices import choose_device, choose_dtype
 from adaface.pipelines.drawing import Drawing, OnStep, draw
-from adaface.pipelines.fitting import ID_SCALE, as_identities, fit_rows, origin_notes
+from adaface.pipelines.embedder import ROLES, Embedder, load_encoder
+from adaface.pipelines.fitting import as_identities, fit_rows, origin_notes
 from adaface.pipelines.generation import Generation
 from adaface.pipelines.recognition import stack_analyzer
 from adaface.pipelines.settings import Settings, check_seeds
 from adaface.pipelines.stack import Stack
 from adaface.prompt.embedding import PromptEmbedding, embed_prompt
-from adaface.spec import DEFAULT_SUBJECT
 from adaface.text.clip import TextEncoder
-
-_log = logging.getLogger(__name__)
 
 
 class Unset(Enum):
@@ -46,9 +39,10 @@ class Unset(Enum):
 UNSET = Unset.UNSET
 
 
-class Personalizer:
-    """All models of a stack, ready to draw people. Threads may share one: no call leaves anything behind in
-    it.
+class Personalizer(Embedder):
+    """All models of a stack, ready to draw people.
+
+    Threads may share one: no call leaves anything behind in it.
     """
 
     def __init__(
@@ -66,15 +60,10 @@ class Personalizer:
         pipe: a stock pipeline with text encoder and tokenizer; it is shared, not changed. analyzer: itself,
         or what makes it at first use. settings: what `generate` takes where its caller gives nothing.
         """
-        self.pipe, self.encoder, self.id_prompter, self.stack = pipe, encoder, id_prompter, stack
-        self.settings = settings or Settings()
+        super().__init__(encoder, id_prompter, analyzer=analyzer, settings=settings, stack=stack)
+        self.pipe = pipe
         self.text = TextEncoder(pipe.text_encoder)
-        self._make_analyzer = analyzer
-        self._analyzer: FaceAnalyzer | None = None
-        self._fingerprints: Mapping[str, str] | None = None
-        self._lock = (
-            threading.RLock()
-        )  # for what is made at first use, and for the tokenizer, which threads cannot share
+        self._text_fingerprint: str | None = None
 
     @classmethod
     def from_pretrained(
@@ -93,83 +82,24 @@ class Personalizer:
         already, with the stack's recogniser. Raises MissingFileError: no such stack. StackError: its files
         are damaged or do not fit. ConfigError: no such device or dtype.
         """
-        stack = stack if isinstance(stack, Stack) else Stack.load(stack)
+        loaded = stack if isinstance(stack, Stack) else Stack.load(stack)
         chosen = choose_device(device)
         kind = choose_dtype(dtype, chosen)
         if verify:
-            stack.verify("base", "encoder", "id_prompter", "recognizer")
-        encoder = AdaFaceEncoder.from_pretrained(stack.path("encoder")).to(chosen)
-        prompter = Arc2FacePrompter.from_pretrained(
-            stack.path("id_prompter"), encoder.config.num_id_vectors
-        ).to(chosen)
-        pipe = load_base(stack.path("base"), chosen, kind)
-        settings = stack.recommended()
-        return cls(
-            pipe,
-            encoder,
-            prompter,
-            analyzer=analyzer or (lambda: stack_analyzer(stack)),
-            settings=settings,
-            stack=stack,
-        )
-
-    @property
-    def analyzer(self) -> FaceAnalyzer:
-        """The face analyser, made at first use."""
-        with self._lock:
-            if self._analyzer is None:
-                make = self._make_analyzer
-                self._analyzer = make if isinstance(make, FaceAnalyzer) else make()
-            return self._analyzer
+            loaded.verify("base", *ROLES)
+        encoder, prompter = load_encoder(loaded, chosen)
+        pipe = load_base(loaded.path("base"), chosen, kind)
+        make = analyzer or partial(stack_analyzer, loaded)
+        return cls(pipe, encoder, prompter, analyzer=make, settings=loaded.recommended(), stack=loaded)
 
     @property
     def fingerprints(self) -> Mapping[str, str]:
         """Names of the weights that an identity depends on: "encoder" and "base_text_encoder"."""
         with self._lock:
-            if self._fingerprints is None:
-                exact = (
-                    self.text.token_embedding.weight.dtype == torch.float32
-                )  # else rounded, so another fingerprint
-                base = text_encoder_fingerprint(self.text.model) if exact else "unknown"
-                self._fingerprints = {"encoder": self.encoder.fingerprint(), "base_text_encoder": base}
-            return self._fingerprints
-
-    def identity(
-        self,
-        photos: Photo | Sequence[Photo] | PhotoSet | None = None,
-        *,
-        id_embedding: Sequence[float] | Floats | Tensor | None = None,
-        name: str = DEFAULT_SUBJECT,
-        index: int | None = None,
-        position: tuple[float, float] | None = None,
-        reference: Photo | None = None,
-        strict: bool = False,
-    ) -> Identity:
-        """One or several photos of a person -> an Identity called `name`, which `generate` draws and `save`
-        keeps.
-
-        photos: paths (also of folders), pictures, aligned crops, or what `analyzer.identity` gave.
-        id_embedding: instead of photos, a ready ID embedding (D_id,) of the stack's recogniser. index,
-        position, reference, strict: which face, see `FaceAnalyzer.face`. Photos that were left out are told
-        to the log. Raises what `FaceAnalyzer.identity` raises; PromptError: a bad name; ConfigError: not one
-        of photos and id_embedding.
-        """
-        if (photos is None) == (id_embedding is None):
-            raise ConfigError("identity: give either photos or an id_embedding")
-        check_name(name)
-        if id_embedding is not None:
-            photos = np.asarray(id_embedding, dtype=np.float32)
-        if not isinstance(photos, PhotoSet):
-            choice = {"index": index, "position": position, "reference": reference, "strict": strict}
-            photos = self.analyzer.identity(photos, **choice)  # type: ignore[arg-type]  # the check above
-            for item in photos.left_out:
-                _log.warning("%s left out: %s", item.name, item.reason)
-        scale = self.settings.id_scale
-        embedding = torch.from_numpy(photos.id_embedding)
-        with torch.inference_mode():
-            id_prompt = self.id_prompter(embedding[None].to(self.encoder.positions.device))  # (1, K, D)
-            rows = self.encoder(id_prompt, id_scale=scale)[0]
-        return Identity(name, rows, embedding, self._provenance(len(photos.faces), scale))
+            if self._text_fingerprint is None:
+                exact = self.text.token_embedding.weight.dtype == torch.float32  # else rounded: another one
+                self._text_fingerprint = text_encoder_fingerprint(self.text.model) if exact else "unknown"
+            return {"encoder": self.encoder_fingerprint, "base_text_encoder": self._text_fingerprint}
 
     def generate(
         self,
@@ -252,21 +182,6 @@ class Personalizer:
             return embed_prompt(
                 self.text, self.pipe.tokenizer, prompt, subjects, layer_weights=settings.layer_weights
             )
-
-    def _provenance(self, photos: int, id_scale: float) -> dict[str, str]:
-        config = self.encoder.config
-        values: dict[str, Any] = {
-            "encoder": self.fingerprints["encoder"],
-            "base_text_encoder": config.base_text_encoder,
-            "recognizer": self.analyzer.recognizer.name,
-            "photos": photos,
-            ID_SCALE: id_scale,
-            "licence": config.licence,
-            "version": adaface.__version__,
-        }
-        return {key: str(value) for key, value in values.items()} | (
-            {"stack": self.stack.name} if self.stack else {}
-        )
 
 
 def _as_texts(prompts: str | Sequence[str]) -> list[str]:

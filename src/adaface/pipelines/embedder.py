@@ -1,0 +1,161 @@
+"""Photos of a person -> Identity, with a stack's recogniser, ID prompter and encoder. Shapes: K, D, D_id.
+
+No diffusion model is needed for it, so that none is opened here.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import adaface
+from adaface.encoder.id_prompter import Arc2FacePrompter
+from adaface.encoder.inverse import AdaFaceEncoder
+from adaface.errors import ConfigError
+from adaface.face.analyzer import FaceAnalyzer, Photo
+from adaface.face.photos import PhotoSet
+from adaface.face.types import Floats
+from adaface.identity.files import Identity
+from adaface.identity.names import check_name
+from adaface.pipelines.devices import choose_device
+from adaface.pipelines.fitting import ID_SCALE
+from adaface.pipelines.recognition import stack_analyzer
+from adaface.pipelines.settings import Settings
+from adaface.pipelines.stack import Stack
+from adaface.spec import DEFAULT_SUBJECT
+
+ROLES = ("encoder", "id_prompter", "recognizer")  # what is read of a stack
+
+_log = logging.getLogger(__name__)
+
+
+class Embedder:
+    """The models that turn photos into identities. Threads may share one."""
+
+    def __init__(
+        self,
+        encoder: AdaFaceEncoder,
+        id_prompter: Arc2FacePrompter,
+        *,
+        analyzer: FaceAnalyzer | Callable[[], FaceAnalyzer] = FaceAnalyzer,
+        settings: Settings | None = None,
+        stack: Stack | None = None,
+    ) -> None:
+        """Join models that fit together. analyzer: itself, or what makes it at first use."""
+        self.encoder, self.id_prompter, self.stack = encoder, id_prompter, stack
+        self.settings = settings or Settings()
+        self._make_analyzer = analyzer
+        self._analyzer: FaceAnalyzer | None = None
+        self._encoder_fingerprint: str | None = None
+        self._lock = threading.RLock()  # for what is made at first use
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        stack: str | Path | Stack = "mini",
+        *,
+        device: str | torch.device = "auto",
+        verify: bool = True,
+        analyzer: FaceAnalyzer | None = None,
+    ) -> Self:
+        """Open what is needed of a stack; the same arguments and errors as `Personalizer.from_pretrained`."""
+        loaded = stack if isinstance(stack, Stack) else Stack.load(stack)
+        chosen = choose_device(device)
+        if verify:
+            loaded.verify(*ROLES)
+        encoder, prompter = load_encoder(loaded, chosen)
+        make = analyzer or partial(stack_analyzer, loaded)
+        return cls(encoder, prompter, analyzer=make, settings=loaded.recommended(), stack=loaded)
+
+    @property
+    def analyzer(self) -> FaceAnalyzer:
+        """The face analyser, made at first use."""
+        with self._lock:
+            if self._analyzer is None:
+                make = self._make_analyzer
+                self._analyzer = make if isinstance(make, FaceAnalyzer) else make()
+            return self._analyzer
+
+    @property
+    def encoder_fingerprint(self) -> str:
+        """Name of the encoder's weights, which identities carry."""
+        with self._lock:
+            if self._encoder_fingerprint is None:
+                self._encoder_fingerprint = self.encoder.fingerprint()
+            return self._encoder_fingerprint
+
+    def identity(
+        self,
+        photos: Photo | Sequence[Photo] | PhotoSet | None = None,
+        *,
+        id_embedding: Sequence[float] | Floats | Tensor | None = None,
+        name: str = DEFAULT_SUBJECT,
+        index: int | None = None,
+        position: tuple[float, float] | None = None,
+        reference: Photo | None = None,
+        strict: bool = False,
+    ) -> Identity:
+        """One or several photos of a person -> an Identity called `name`: `generate` draws it, `save` keeps
+        it.
+
+        photos: paths (also of folders), pictures, aligned crops, or what `analyzer.identity` gave.
+        id_embedding: instead of photos, a ready ID embedding (D_id,) of the stack's recogniser. index,
+        position, reference, strict: which face, see `FaceAnalyzer.face`. Photos that were left out are told
+        to the log. Raises what `FaceAnalyzer.identity` raises; PromptError: a bad name; ConfigError: not one
+        of photos and id_embedding, or a recogniser that the encoder was not trained with.
+        """
+        if (photos is None) == (id_embedding is None):
+            raise ConfigError("identity: give either photos or an id_embedding")
+        check_name(name)
+        self._check_recognizer()
+        if id_embedding is not None:
+            photos = np.asarray(id_embedding, dtype=np.float32)
+        if not isinstance(photos, PhotoSet):
+            choice = {"index": index, "position": position, "reference": reference, "strict": strict}
+            photos = self.analyzer.identity(photos, **choice)  # type: ignore[arg-type]  # the check above
+            for item in photos.left_out:
+                _log.warning("%s left out: %s", item.name, item.reason)
+        scale = self.settings.id_scale
+        embedding = torch.from_numpy(photos.id_embedding)
+        with torch.inference_mode():
+            id_prompt = self.id_prompter(embedding[None].to(self.encoder.positions.device))  # (1, K, D)
+            rows = self.encoder(id_prompt, id_scale=scale)[0]
+        return Identity(name, rows, embedding, self._provenance(len(photos.faces), scale))
+
+    def _check_recognizer(self) -> None:
+        used, wanted = self.analyzer.recognizer.name, self.encoder.config.recognizer
+        if "unknown" not in (used, wanted) and used != wanted:
+            raise ConfigError(
+                f'the encoder was trained with ID embeddings of the recogniser "{wanted}", but the analyser '
+                f'uses "{used}": nobody would be like the photo. Give the analyser that recogniser'
+            )
+
+    def _provenance(self, photos: int, id_scale: float) -> dict[str, str]:
+        config = self.encoder.config
+        values: dict[str, Any] = {
+            "encoder": self.encoder_fingerprint,
+            "base_text_encoder": config.base_text_encoder,
+            "recognizer": self.analyzer.recognizer.name,
+            "photos": photos,
+            ID_SCALE: id_scale,
+            "licence": config.licence,
+            "version": adaface.__version__,
+        }
+        named = {"stack": self.stack.name} if self.stack else {}
+        return {key: str(value) for key, value in values.items()} | named
+
+
+def load_encoder(stack: Stack, device: torch.device) -> tuple[AdaFaceEncoder, Arc2FacePrompter]:
+    """A stack's inverse encoder and the ID prompter before it, in float32 on `device`.
+
+    Raises MissingFileError or FormatError: files are missing or do not fit.
+    """
+    encoder = AdaFaceEncoder.from_pretrained(stack.path("encoder")).to(device)
+    prompter = Arc2FacePrompter.from_pretrained(stack.path("id_prompter"), encoder.config.num_id_vectors)
+    return encoder, prompter.to(device)
