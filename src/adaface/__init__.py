@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from adaface.errors import (
         AdaFaceError,
         ConfigError,
+        DifferentPeopleError,
         FaceError,
         FaceTooSmallError,
         FormatError,
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     )
     from adaface.face.analyzer import FaceAnalyzer
     from adaface.face.images import load_image
+    from adaface.face.preview import number_faces
+    from adaface.face.recognize import RecognizerSpec, load_recognizer
+    from adaface.face.types import AlignedCrop
     from adaface.identity.files import Identity
     from adaface.pipelines.personalizer import Personalizer
     from adaface.pipelines.stack import Stack
@@ -40,8 +44,10 @@ if TYPE_CHECKING:
 _ROOMS = {
     "AdaFaceEncoder": "encoder.inverse",
     "AdaFaceError": "errors",
+    "AlignedCrop": "face.types",
     "Arc2FacePrompter": "encoder.id_prompter",
     "ConfigError": "errors",
+    "DifferentPeopleError": "errors",
     "FaceAnalyzer": "face.analyzer",
     "FaceError": "errors",
     "FaceTooSmallError": "errors",
@@ -53,6 +59,7 @@ _ROOMS = {
     "NoFaceError": "errors",
     "Personalizer": "pipelines.personalizer",
     "PromptError": "errors",
+    "RecognizerSpec": "face.recognize",
     "SeveralFacesError": "errors",
     "ShapeError": "errors",
     "Stack": "pipelines.stack",
@@ -61,13 +68,17 @@ _ROOMS = {
     "WriteError": "errors",
     "embed_prompt": "prompt.embedding",
     "load_image": "face.images",
+    "load_recognizer": "face.recognize",
+    "number_faces": "face.preview",
 }
 
 __all__ = [
     "AdaFaceEncoder",
     "AdaFaceError",
+    "AlignedCrop",
     "Arc2FacePrompter",
     "ConfigError",
+    "DifferentPeopleError",
     "FaceAnalyzer",
     "FaceError",
     "FaceTooSmallError",
@@ -79,6 +90,7 @@ __all__ = [
     "NoFaceError",
     "Personalizer",
     "PromptError",
+    "RecognizerSpec",
     "SeveralFacesError",
     "ShapeError",
     "Stack",
@@ -88,6 +100,8 @@ __all__ = [
     "__version__",
     "embed_prompt",
     "load_image",
+    "load_recognizer",
+    "number_faces",
 ]
 
 

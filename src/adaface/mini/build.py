@@ -26,7 +26,7 @@ from adaface.mini.captions import vocabulary
 from adaface.mini.clip import ClipRecipe
 from adaface.mini.config import BuildConfig
 from adaface.mini.data import load_close, load_full
-from adaface.mini.encoder import EncoderRecipe
+from adaface.mini.encoder import EncoderRecipe, WordsRecipe
 from adaface.mini.latents import LatentSet, World, cache
 from adaface.mini.look import ClassWordNet, LookCodes, fit_class_words, fit_look_codes
 from adaface.mini.segment import Segmenter, SegmenterRecipe, load_portraits
@@ -57,12 +57,12 @@ class Build:
         """Each step draws from its own stream of the build's seed."""
         return torch.Generator().manual_seed(self.config.seed * 100 + list(STEPS).index(step))
 
-    def train(self, step: str, recipe: Recipe, loop: LoopConfig) -> None:
-        """Fit a recipe in the step's folder.
+    def train(self, step: str, recipe: Recipe, loop: LoopConfig, folder: str = "") -> None:
+        """Fit a recipe in the step's folder, or in one inside of it.
 
         Raises KeyboardInterrupt: stopped by a signal; everything is saved.
         """
-        if not fit(recipe, loop, self.folder(step), self.generator(step)).finished:
+        if not fit(recipe, loop, self.folder(step) / folder, self.generator(step)).finished:
             raise KeyboardInterrupt(f"{step}: stopped and saved; the same command goes on")
 
     def finish(self, step: str, **figures: object) -> None:
@@ -208,7 +208,9 @@ def clip(build: Build) -> None:
 
 def encoder(build: Build) -> None:
     """The AdaFace encoder: stage 1."""
-    recipe = EncoderRecipe(new_encoder(build), build.base_recipe(), build.config.encoder_step)
+    start, base, step = new_encoder(build), build.base_recipe(), build.config.encoder_step
+    build.train("encoder", WordsRecipe(start, base, step), build.config.words, folder="words")
+    recipe = EncoderRecipe(start, base, step)
     build.train("encoder", recipe, build.config.encoder)
     recipe.encoder.save_pretrained(build.folder("encoder") / "model")
     build.finish("encoder")

@@ -20,6 +20,7 @@ class ClipConfig:
     """One step of the contrastive training."""
 
     batch: int = 64
+    pictures: int = 20_000  # decoded once, then drawn from
     latent_noise: float = 0.15  # so that the soft edges of generated pictures are nothing new
 
 
@@ -37,14 +38,25 @@ class ClipRecipe:
     def __post_init__(self) -> None:
         self.modules = {"clip": self.clip}
         self.device = next(self.clip.parameters()).device
+        self.rows, self.pictures = self.decoded(torch.Generator().manual_seed(0))
+
+    def decoded(self, generator: Generator, chunk: int = 64) -> tuple[Tensor, Tensor]:
+        """Some rows of the data (N,), and their noisy latents decoded: (N, 3, 64, 64) uint8."""
+        rows = torch.randperm(len(self.data), generator=generator)[: self.config.pictures]
+        parts = []
+        for some in rows.split(chunk):
+            latents = self.data.latents[some].float()
+            spread = self.config.latent_noise * torch.rand(len(some), 1, 1, 1, generator=generator)
+            noisy = latents + spread * torch.randn(latents.shape, generator=generator)
+            parts.append((decode(self.vae, noisy.to(self.device)) * 255).round().byte().cpu())
+        return rows, torch.cat(parts)
 
     def step(self, generator: Generator) -> dict[str, Tensor]:
         """One batch of decoded pictures against their captions."""
-        rows = torch.randint(len(self.data), (self.config.batch,), generator=generator)
-        latents = self.data.latents[rows].float()
-        spread = self.config.latent_noise * torch.rand(len(rows), 1, 1, 1, generator=generator)
-        latents = latents + spread * torch.randn(latents.shape, generator=generator)
-        pictures = decode(self.vae, latents.to(self.device))
+        drawn = torch.randint(len(self.rows), (self.config.batch,), generator=generator)
+        rows, mirrored = self.rows[drawn], torch.rand(len(drawn), generator=generator) < 0.5
+        pictures = self.pictures[drawn].to(self.device).float() / 255
+        pictures = torch.where(mirrored[:, None, None, None].to(self.device), pictures.flip(-1), pictures)
         facts = self.data.facts.take(rows)
         texts = [caption(facts, i, None, generator) for i in range(len(rows))]
         images, words = self.embed_pictures(pictures), self.embed_texts(texts)

@@ -22,6 +22,7 @@ class BuildConfig:
     base: LoopConfig
     identity: LoopConfig  # the base goes on with the identity loss
     clip: LoopConfig
+    words: LoopConfig  # the encoder's warm start at the look words
     encoder: LoopConfig
     vae_step: VaeConfig = field(default_factory=VaeConfig)
     base_step: BaseConfig = field(default_factory=BaseConfig)
@@ -48,6 +49,7 @@ PRESETS = {
         base=minutes(90, 5e-4),
         identity=minutes(60, 2e-4),
         clip=minutes(20, 5e-4),
+        words=minutes(2, 1e-3),
         encoder=minutes(30, 3e-4),
     ),
     "gpu": BuildConfig(
@@ -56,6 +58,7 @@ PRESETS = {
         base=minutes(9, 6e-4, ema_decay=0.9995),
         identity=minutes(6, 2e-4, ema_decay=0.9995),
         clip=minutes(2, 5e-4),
+        words=minutes(0.5, 1e-3),
         encoder=minutes(4, 3e-4),
         vae_step=VaeConfig(plain=96, composed=96, close=32),
         base_step=BaseConfig(batch=512),
@@ -82,6 +85,7 @@ PRESETS = {
         base=_steps(2, 1e-3),
         identity=_steps(1, 1e-3),
         clip=_steps(2, 1e-3),
+        words=_steps(2, 1e-3),
         encoder=_steps(2, 1e-3),
         vae_step=VaeConfig(plain=2, composed=2, close=2, identity=0.0),
         base_step=BaseConfig(batch=4),

@@ -34,8 +34,6 @@ class EncoderConfig:
 
     batch: int = 32
     id_noise: float = 0.3  # most relative noise on an ID embedding, drawn for each
-    words: float = 1.0  # weight of the warm start at the rows of the nearest look words, falling to 0
-    word_steps: int = 1500
 
 
 @dataclass
@@ -46,20 +44,25 @@ class EncoderRecipe:
     base: BaseRecipe
     config: EncoderConfig
     modules: dict[str, nn.Module] = field(init=False)
-    done: int = 0
 
     def __post_init__(self) -> None:
         self.modules = {"encoder": self.encoder}
         for module in self.base.modules.values():
             module.requires_grad_(False)
 
-    def step(self, generator: Generator) -> dict[str, Tensor]:
-        """Random ID near a real one, its teacher's prediction, the student's."""
+    def draw(self, generator: Generator) -> tuple[Tensor, Tensor]:
+        """Rows of plain photos (B,), and ID embeddings near theirs (B, D_id)."""
         base, config = self.base, self.config
         rows = base.plain[torch.randint(len(base.plain), (config.batch,), generator=generator)]
         ids = base.data.ids[rows]
         spread = config.id_noise * torch.rand(len(ids), 1, generator=generator) / ids.shape[-1] ** 0.5
-        ids = F.normalize(ids + spread * torch.randn(ids.shape, generator=generator), dim=-1).to(base.device)
+        ids = F.normalize(ids + spread * torch.randn(ids.shape, generator=generator), dim=-1)
+        return rows, ids.to(base.device)
+
+    def step(self, generator: Generator) -> dict[str, Tensor]:
+        """IDs near real ones, their teacher's prediction, the student's."""
+        base = self.base
+        rows, ids = self.draw(generator)
         clean = base.data.latents[rows].to(base.device).float()
         noise = torch.randn(clean.shape, generator=generator).to(base.device)
         share = torch.sigmoid(torch.randn(len(rows), generator=generator))
@@ -71,12 +74,7 @@ class EncoderRecipe:
         subject = self.encoder(id_prompt)  # (B, K, D), text prompt space
         template = TEMPLATES[int(torch.randint(len(TEMPLATES), (1,), generator=generator))]
         guess = base.unet(noisy, timesteps, self.fill(template, subject)).sample
-        terms = {"distill": F.mse_loss(guess.float(), target.float())}
-        weight = config.words * max(0.0, 1 - self.done / config.word_steps)
-        if weight:
-            terms["words"] = weight * F.mse_loss(subject.float(), self.look_rows(ids)) / self.row_variance()
-        self.done += 1
-        return terms
+        return {"distill": F.mse_loss(guess.float(), target.float())}
 
     def fill(self, template: str, subject: Tensor) -> Tensor:
         """Text features (B, T, D) of a template with the subject rows (B, K, D) in its place."""
@@ -88,22 +86,6 @@ class EncoderRecipe:
         embeds = base.encoder.embed_tokens(ids.to(base.device)).expand(len(subject), -1, -1)
         before_it, after_it = embeds[:, :start], embeds[:, start + count :]
         return base.encoder(torch.cat([before_it.to(subject), subject, after_it.to(subject)], 1))
-
-    def look_rows(self, ids: Tensor) -> Tensor:
-        """Token rows (B, K, D) of the look words of ids (B, D_id): what text alone can say of a face.
-
-        Each row lies between its neighbours, by how near their centres are.
-        """
-        base = self.base
-        distances = base.looks.distances(ids.cpu())
-        unit = distances.min(-1).values.mean() * base.config.soft_width
-        near = (-distances / unit).softmax(-1).to(base.device)
-        table = base.encoder.embed_tokens(base.look_ids.to(base.device)).view(GROUPS, CODES, -1)
-        return torch.einsum("bgc,gcd->bgd", near, table.float())
-
-    def row_variance(self) -> Tensor:
-        """Variance of the look words' rows, a scalar: it makes the warm start free of their scale."""
-        return self.base.encoder.embed_tokens(self.base.look_ids.to(self.base.device)).float().var()
 
     def sample(self) -> Image | None:
         """The same people by the teacher and by the student under two prompts; the originals on top."""
@@ -120,3 +102,38 @@ class EncoderRecipe:
         ]
         real = decode(base.vae, base.data.latents[rows].to(base.device).float())
         return contact_sheet(torch.cat([real, *drawn]))
+
+
+@dataclass
+class WordsRecipe(EncoderRecipe):
+    """The warm start: subject rows at the rows of the nearest look words, what text alone can say of a face.
+
+    No UNet is needed for it, so it takes seconds; the distillation goes on from there.
+    """
+
+    def step(self, generator: Generator) -> dict[str, Tensor]:
+        """Squared distance to the look words' rows, in units of their variance."""
+        _, ids = self.draw(generator)
+        with torch.no_grad():
+            id_prompt, target = self.base.prompter(ids), self.look_rows(ids)
+        return {"words": F.mse_loss(self.encoder(id_prompt).float(), target) / self.row_variance()}
+
+    def sample(self) -> Image | None:
+        """Nothing to see yet."""
+        return None
+
+    def look_rows(self, ids: Tensor) -> Tensor:
+        """Token rows (B, K, D) of the look words of ids (B, D_id): what text alone can say of a face.
+
+        Each row lies between its neighbours, by how near their centres are.
+        """
+        base = self.base
+        distances = base.looks.distances(ids.cpu())
+        unit = distances.min(-1).values.mean() * base.config.soft_width
+        near = (-distances / unit).softmax(-1).to(base.device)
+        table = base.encoder.embed_tokens(base.look_ids.to(base.device)).view(GROUPS, CODES, -1)
+        return torch.einsum("bgc,gcd->bgd", near, table.float())
+
+    def row_variance(self) -> Tensor:
+        """Variance of the look words' rows, a scalar: it makes the warm start free of their scale."""
+        return self.base.encoder.embed_tokens(self.base.look_ids.to(self.base.device)).float().var()

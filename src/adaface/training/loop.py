@@ -219,6 +219,7 @@ def _train(run: _Run, folder: Path, stopped: list[bool]) -> None:
     config, progress = run.config, run.progress
     saved = time.monotonic()
     sums: dict[str, float] = {}
+    since = progress.step
     while run.share_done() < 1 and not stopped:
         begun = time.monotonic()
         terms = run.step()
@@ -227,8 +228,8 @@ def _train(run: _Run, folder: Path, stopped: list[bool]) -> None:
         now = time.monotonic()
         progress.seconds += now - begun
         if progress.step % config.log_every == 0:
-            _write_metrics(folder, progress, {n: s / config.log_every for n, s in sums.items()})
-            sums = {}
+            _write_metrics(folder, progress, {n: s / (progress.step - since) for n, s in sums.items()})
+            sums, since = {}, progress.step
         if now - saved > config.save_every:
             _checkpoint(run, folder)
             saved = time.monotonic()
