@@ -7,15 +7,15 @@ from pathlib import Path
 DATA = "LFW and CelebA crops (people of the held-out list left out), UTKFace chips, CelebAMask-HQ portraits"
 CARD = """# The mini stack
 
-Stable Diffusion 1.5, Arc2Face and AdaFace in miniature: 64x64 pictures of faces. **Research only**: the photographs
-that it was trained on allow no commercial use; see LICENSE-WEIGHTS. Made to test and teach the package `adaface`,
-not to draw people who would not want it.
+Stable Diffusion 1.5, Arc2Face and AdaFace in miniature: 64x64 pictures of faces. **Research only**: the
+photographs that it was trained on allow no commercial use; see LICENSE-WEIGHTS. Made to test and teach the
+package `adaface`, not to draw people who would not want it.
 
 - Data: {data}.
-- Command: `adaface mini build --data DIR --out OUT`; sizes and rates of every step in `build.json` of the run.
+- Command: `adaface mini build --data DIR --out OUT`; sizes and rates of each step in `build.json` of the run.
 - Machine: {machine}; torch {torch}.
-- Limits: 64 pixels, a dozen words for scenes, frontal faces, the biases of its data sets (celebrities, few children,
-  few dark skins, few head scarves). Likeness is far below that of the full size.
+- Limits: 64 pixels, a dozen words for scenes, frontal faces, the biases of its data sets (celebrities, few
+  children, few dark skins, few head scarves). Likeness is far below that of the full size.
 
 | step | updates | seconds |
 |---|---|---|

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from adaface.mini.build import Build
 
 LICENCE = "research only: see LICENSE-WEIGHTS"
+TRAINED = ["faces", "vae", "base", "identity", "clip", "encoder"]  # the steps that the card lists
 STRANGERS = 500  # at most, to compare a face with
 SETTINGS: dict[str, Any] = {
     "steps": 25,
@@ -84,7 +85,7 @@ def write_stack(build: "Build") -> dict[str, object]:
     write_atomic(folder / "segmenter" / "segmenter.safetensors", lambda path: save_file(halves, path))
     strangers = {"id_embeddings": _one_photo_each(load_full(build.data, split=0, clean=True), STRANGERS)}
     write_atomic(folder / "strangers.safetensors", lambda path: save_file(strangers, path))
-    write_card(folder / "README.md", build.out / "run", ["faces", "vae", "base", "identity", "clip", "encoder"])
+    write_card(folder / "README.md", build.out / "run", TRAINED)
     write_manifest(folder, name="mini", roles=ROLES, settings=SETTINGS)
     size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
     return {"megabytes": math.ceil(size / 1e5) / 10}
