@@ -46,6 +46,13 @@ def test_the_stack_is_whole_and_small(smoke_build):
     )
 
 
+def test_no_path_of_the_machine_is_shipped(smoke_build):
+    texts = [
+        path.read_text() for path in (smoke_build.out / "stack").rglob("*") if path.suffix in (".json", ".md")
+    ]
+    assert not [text for text in texts if str(smoke_build.out) in text or str(smoke_build.data) in text]
+
+
 def test_what_is_done_is_not_done_again(smoke_build, caplog):
     caplog.set_level("INFO")
     steps.run(smoke_build)

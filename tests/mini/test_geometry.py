@@ -3,8 +3,8 @@
 import torch
 from torch.testing import assert_close
 
-from adaface.mini import geometry
-from adaface.mini.sface import SFace, embed
+from adaface.mini.recipes.sface import SFace, embed
+from adaface.mini.world import geometry
 
 
 def test_a_similarity_takes_its_points_to_their_targets():
@@ -47,3 +47,22 @@ def test_the_recogniser_gives_gradients_to_the_picture():
     marks = torch.tensor([[[22.0, 28.0], [42.0, 28.0], [32.0, 36.0], [25.0, 45.0], [39.0, 45.0]]])
     embed(SFace(), picture, marks)[0, 0].backward()
     assert picture.grad is not None and picture.grad.abs().sum() > 0
+
+
+def test_crops_and_alignment_are_exact_inside_of_autocast():
+    generator = torch.Generator().manual_seed(0)
+    maps, mirrored = geometry.jitter(4, 80, (60, 70), generator)
+    marks, picture = (
+        80 * torch.rand(4, 5, 2, generator=generator),
+        torch.rand(4, 3, 80, 80, generator=generator),
+    )
+
+    def everything():
+        moved = geometry.move_landmarks(marks, maps, mirrored)
+        return geometry.resample(picture, maps, 64), moved, geometry.align(picture, moved)
+
+    plain = everything()
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = everything()
+    for one, two in zip(plain, rounded, strict=True):
+        assert torch.equal(one, two)

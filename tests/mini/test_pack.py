@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from adaface.errors import ConfigError, MissingFileError
-from adaface.mini.data import load_close, load_full
 from adaface.mini.pack import write_pack
-from adaface.mini.segment import load_portraits
+from adaface.mini.world.data import load_close, load_full
+from adaface.mini.world.segment import load_portraits
 
 
 def test_a_pack_unzips_to_a_data_folder_with_the_same_faces(drawn_data, tmp_path):

@@ -5,8 +5,8 @@ import torch
 from torch.testing import assert_close
 from transformers import CLIPTokenizer
 
-from adaface.mini.captions import vocabulary
-from adaface.mini.look import (
+from adaface.mini.world.captions import vocabulary
+from adaface.mini.world.look import (
     CODES,
     GROUPS,
     LookCodes,
@@ -15,7 +15,7 @@ from adaface.mini.look import (
     fit_look_codes,
     look_words,
 )
-from adaface.mini.tokenizer import write_tokenizer
+from adaface.mini.world.tokenizer import write_tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from adaface.mini import geometry
-from adaface.mini.captions import caption, plain_caption
-from adaface.mini.world import ACCESSORIES, BACKGROUNDS, STYLES, Facts, compose, draw_facts
+from adaface.mini.world import geometry
+from adaface.mini.world.captions import caption, plain_caption
+from adaface.mini.world.facts import ACCESSORIES, BACKGROUNDS, STYLES, Facts, compose, draw_facts
 
 MARKS = torch.tensor([[[22.0, 28.0], [42.0, 28.0], [32.0, 36.0], [25.0, 45.0], [39.0, 45.0]]])
 

@@ -21,18 +21,18 @@ from adaface.encoder.inverse import AdaFaceEncoder
 from adaface.errors import ConfigError
 from adaface.files import write_atomic
 from adaface.mini import models
-from adaface.mini.base import BaseRecipe
-from adaface.mini.captions import vocabulary
-from adaface.mini.clip import ClipRecipe
 from adaface.mini.config import BuildConfig
-from adaface.mini.data import load_close, load_full
-from adaface.mini.encoder import EncoderRecipe, WordsRecipe
-from adaface.mini.latents import LatentSet, World, cache
-from adaface.mini.look import ClassWordNet, LookCodes, fit_class_words, fit_look_codes
-from adaface.mini.segment import Segmenter, SegmenterRecipe, load_portraits
-from adaface.mini.sface import SFace
-from adaface.mini.tokenizer import write_tokenizer
-from adaface.mini.vae import VaeRecipe, latent_statistics
+from adaface.mini.recipes.base import BaseRecipe
+from adaface.mini.recipes.clip import ClipRecipe
+from adaface.mini.recipes.encoder import EncoderRecipe, WordsRecipe
+from adaface.mini.recipes.latents import LatentSet, World, cache
+from adaface.mini.recipes.sface import SFace
+from adaface.mini.recipes.vae import VaeRecipe, latent_statistics
+from adaface.mini.world.captions import vocabulary
+from adaface.mini.world.data import load_close, load_full
+from adaface.mini.world.look import ClassWordNet, LookCodes, fit_class_words, fit_look_codes
+from adaface.mini.world.segment import Segmenter, SegmenterRecipe, load_portraits
+from adaface.mini.world.tokenizer import write_tokenizer
 from adaface.training.loop import LoopConfig, Recipe, fit
 
 log = logging.getLogger(__name__)

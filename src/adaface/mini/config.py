@@ -4,11 +4,11 @@ import math
 from dataclasses import dataclass, field
 
 from adaface.errors import ConfigError
-from adaface.mini.base import BaseConfig
-from adaface.mini.clip import ClipConfig
-from adaface.mini.encoder import EncoderConfig
 from adaface.mini.models import MiniConfig
-from adaface.mini.vae import VaeConfig
+from adaface.mini.recipes.base import BaseConfig
+from adaface.mini.recipes.clip import ClipConfig
+from adaface.mini.recipes.encoder import EncoderConfig
+from adaface.mini.recipes.vae import VaeConfig
 from adaface.training.loop import LoopConfig
 
 

@@ -18,12 +18,12 @@ from torch import Generator, Tensor
 from adaface.evaluation.text_match import ClipScorer
 from adaface.face.align import align as align_face
 from adaface.face.detect import YuNet
-from adaface.mini.captions import plain_caption
-from adaface.mini.data import FacePack, load_full
-from adaface.mini.geometry import SIZE
-from adaface.mini.latents import World
-from adaface.mini.sface import SFace, embed
-from adaface.mini.world import ACCESSORIES, BACKGROUNDS, CLASS_WORDS, STYLES, Facts, compose
+from adaface.mini.recipes.latents import World
+from adaface.mini.recipes.sface import SFace, embed
+from adaface.mini.world.captions import plain_caption
+from adaface.mini.world.data import FacePack, load_full
+from adaface.mini.world.facts import ACCESSORIES, BACKGROUNDS, CLASS_WORDS, STYLES, Facts, compose
+from adaface.mini.world.geometry import SIZE
 from adaface.pipelines.drawing import Drawing, draw
 from adaface.pipelines.personalizer import Personalizer
 

@@ -7,12 +7,12 @@ from safetensors.torch import load_file
 
 from adaface.errors import MissingFileError
 from adaface.files import write_atomic
-from adaface.mini.captions import caption
-from adaface.mini.data import load_close, load_full
-from adaface.mini.latents import World
-from adaface.mini.look import ClassWordNet
-from adaface.mini.sampling import contact_sheet
-from adaface.mini.segment import Segmenter
+from adaface.mini.recipes.latents import World
+from adaface.mini.recipes.sampling import contact_sheet
+from adaface.mini.world.captions import caption
+from adaface.mini.world.data import load_close, load_full
+from adaface.mini.world.look import ClassWordNet
+from adaface.mini.world.segment import Segmenter
 from adaface.pipelines.stack import Stack
 
 SHEET = 40  # pictures

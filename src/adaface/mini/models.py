@@ -8,7 +8,7 @@ from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from adaface.mini.geometry import SIZE
+from adaface.mini.world.geometry import SIZE
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,8 @@ import numpy as np
 
 from adaface.errors import ConfigError, MissingFileError
 from adaface.files import write_atomic
-from adaface.mini.data import CLOSE_PACK, FULL_PACKS, MIN_VALID
-from adaface.mini.segment import PORTRAITS
+from adaface.mini.world.data import CLOSE_PACK, FULL_PACKS, MIN_VALID
+from adaface.mini.world.segment import PORTRAITS
 
 FIELDS = ("lm", "emb", "valid", "split", "sim_own", "pid", "age", "gender")
 DIRECTORY = 4096  # bytes, at most, of the archive's own lists

@@ -13,11 +13,11 @@ from torch import Tensor
 from adaface.encoder.inverse import AdaFaceEncoder
 from adaface.files import write_atomic
 from adaface.mini import models
-from adaface.mini.captions import vocabulary
 from adaface.mini.card import write_card
-from adaface.mini.data import FacePack, load_full
-from adaface.mini.geometry import SIZE
-from adaface.mini.tokenizer import write_tokenizer
+from adaface.mini.world.captions import vocabulary
+from adaface.mini.world.data import FacePack, load_full
+from adaface.mini.world.geometry import SIZE
+from adaface.mini.world.tokenizer import write_tokenizer
 from adaface.pipelines.manifest import Part
 from adaface.pipelines.stack import write_manifest
 from adaface.text.folder import save_text_encoder
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 LICENCE = "research only: see LICENSE-WEIGHTS"
 TRAINED = ["faces", "vae", "base", "identity", "clip", "encoder"]  # the steps that the card lists
 STRANGERS = 500  # at most, to compare a face with
+# The files are half precision for their size; each of the two names is read by some transformers.
+OPEN_AS = {"dtype": "float32", "torch_dtype": "float32"}
 SETTINGS: dict[str, Any] = {
     "steps": 25,
     "guidance_scale": [2.0, 2.0],
@@ -105,16 +107,18 @@ def _write_base(build: "Build", folder: Path) -> None:
         requires_safety_checker=False,
     )
     pipeline.save_pretrained(folder / "base")
+    for config in (folder / "base").glob("*/config.json"):
+        _edit_config(config, _name_or_path=None)  # a path of this machine
     for part, model in (("base", recipe.text), ("id_prompter", recipe.id_text.half())):
         save_text_encoder(model, folder / part / "text_encoder")
-        _open_as_float32(folder / part / "text_encoder" / "config.json")
+        _edit_config(folder / part / "text_encoder" / "config.json", **OPEN_AS)
 
 
 def _write_clip(build: "Build", folder: Path) -> None:
     clip = models.new_clip(build.config.sizes, build.tokenizer)
     clip.load_state_dict(load_file(build.folder("clip") / "clip.safetensors"))
     clip.half().save_pretrained(folder)
-    _open_as_float32(folder / "config.json")
+    _edit_config(folder / "config.json", **OPEN_AS)
     text = json.dumps(PREPROCESSOR, indent=2) + "\n"
     write_atomic(folder / "preprocessor_config.json", lambda path: path.write_text(text))
 
@@ -127,8 +131,8 @@ def _one_photo_each(pack: FacePack, count: int) -> Tensor:
     return pack.ids[first].contiguous()
 
 
-def _open_as_float32(config: Path) -> None:
-    """The files are half precision for their size; each name of the setting is read by some transformers."""
-    values = json.loads(config.read_text()) | {"dtype": "float32", "torch_dtype": "float32"}
-    text = json.dumps(values, indent=2) + "\n"
+def _edit_config(config: Path, **values: object) -> None:
+    """Set values of a model's config; None takes one out."""
+    known = json.loads(config.read_text()) | values
+    text = json.dumps({key: value for key, value in known.items() if value is not None}, indent=2) + "\n"
     write_atomic(config, lambda beside: beside.write_text(text))

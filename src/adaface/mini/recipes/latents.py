@@ -10,11 +10,11 @@ from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor
 
 from adaface.files import write_atomic
-from adaface.mini.data import FacePack
-from adaface.mini.geometry import SIZE, fixed_crop, jitter, move_landmarks, resample
-from adaface.mini.look import ClassWordNet
-from adaface.mini.segment import Segmenter
-from adaface.mini.world import Facts, compose, draw_facts
+from adaface.mini.world.data import FacePack
+from adaface.mini.world.facts import Facts, compose, draw_facts
+from adaface.mini.world.geometry import SIZE, fixed_crop, jitter, move_landmarks, resample
+from adaface.mini.world.look import ClassWordNet
+from adaface.mini.world.segment import Segmenter
 
 FULL_SIDE = (60.0, 70.0)  # pixels of the 80-pixel crop that a picture shows
 CLOSE_SIDE = (58.0, 64.0)  # the same of a 64-pixel close-up

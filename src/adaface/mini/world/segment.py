@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Generator, Tensor, nn
 
 from adaface.errors import MissingFileError
-from adaface.mini.geometry import SIZE, resample
+from adaface.mini.world.geometry import SIZE, apply, resample
 
 CLASSES = ("background", "face", "rest")
 PORTRAITS = "portraits_masks.zip"
@@ -112,7 +112,7 @@ def _views(draw: Tensor) -> Tensor:
     cos, sin = scale * torch.cos(turn), scale * torch.sin(turn)
     rows = torch.stack([torch.stack([cos * sign, -sin], -1), torch.stack([sin * sign, cos], -1)], 1)
     centre = torch.stack([63.5 + (draw[2] - 0.5) * 24, 63.5 + (draw[3] - 0.5) * 24], -1)
-    shift = centre - rows @ torch.full((2,), (SIZE - 1) / 2)
+    shift = centre - apply(rows, torch.full((2,), (SIZE - 1) / 2))
     return torch.cat([rows, shift[..., None]], -1)
 
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Generator
 
-from adaface.mini.look import CODES, look_words
-from adaface.mini.world import ACCESSORIES, BACKGROUNDS, CLASS_WORDS, STYLES, Facts
+from adaface.mini.world.facts import ACCESSORIES, BACKGROUNDS, CLASS_WORDS, STYLES, Facts
+from adaface.mini.world.look import CODES, look_words
 
 PHRASINGS = (
     "a {style} of {subject}{accessory}{background}",

@@ -14,11 +14,11 @@ from torch import Generator, Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from adaface.encoder.id_prompter import Arc2FacePrompter
-from adaface.mini.captions import caption
-from adaface.mini.latents import LatentSet
-from adaface.mini.look import CODES, GROUPS, LookCodes, look_words
-from adaface.mini.sampling import contact_sheet, decode, sample
-from adaface.mini.sface import SFace, identity_loss
+from adaface.mini.recipes.latents import LatentSet
+from adaface.mini.recipes.sampling import contact_sheet, decode, sample
+from adaface.mini.recipes.sface import SFace, identity_loss
+from adaface.mini.world.captions import caption
+from adaface.mini.world.look import CODES, GROUPS, LookCodes, look_words
 from adaface.text.clip import TextEncoder
 
 SCENES = (  # of the sheet that shows where a run stands
@@ -39,6 +39,7 @@ class BaseConfig:
 
     batch: int = 64
     context_dropout: float = 0.1
+    composed_share: float = 0.85  # captions of pictures that something was done to, or that are close-ups
     look_share: float = 0.7  # captions that name the look
     soft_share: float = 0.5  # of them: each look word lies between its neighbours instead of on one
     soft_width: float = 0.5  # how far, in units of the mean squared distance to the nearest centre
@@ -71,15 +72,17 @@ class BaseRecipe:
         self.look_ids = torch.tensor(self.tokenizer.convert_tokens_to_ids([f"{w}</w>" for w in look_words()]))
         facts = self.data.facts
         plain = (facts.background == 0) & (facts.accessory == 0) & (facts.style == 0) & (facts.close == 0)
-        self.plain = plain.nonzero()[:, 0]
+        self.plain, self.composed = plain.nonzero()[:, 0], (~plain).nonzero()[:, 0]
         self.alphas = self.scheduler.alphas_cumprod.to(self.device)
         self.prompter.to(self.device)
 
     def step(self, generator: Generator) -> dict[str, Tensor]:
         """One batch: captions of any picture, ID embeddings of plain photos; v-prediction on both."""
         half = self.config.batch // 2
-        any_picture = torch.randint(len(self.data), (half,), generator=generator)
-        a_photo = self.plain[torch.randint(len(self.plain), (half,), generator=generator)]
+        composed = torch.rand(half, generator=generator) < self.config.composed_share
+        a_photo = _pick(self.plain, half, generator)
+        plain = _pick(self.plain, half, generator)
+        any_picture = torch.where(composed, _pick(self.composed, half, generator), plain)
         rows = torch.cat([any_picture, a_photo])  # (B,)
         dropped = torch.rand(2 * half, generator=generator) < self.config.context_dropout
         words = self.caption_context(any_picture, dropped[:half], generator)
@@ -176,3 +179,7 @@ class BaseRecipe:
             for context in (faces, words)
         ]
         return contact_sheet(torch.cat([real, *drawn]), columns=len(SCENES))
+
+
+def _pick(rows: Tensor, count: int, generator: Generator) -> Tensor:
+    return rows[torch.randint(len(rows), (count,), generator=generator)]

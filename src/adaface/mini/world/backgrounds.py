@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from adaface.mini.geometry import SIZE, disc, grid
-from adaface.mini.painting import choose, colour, mix, soft
+from adaface.mini.world.geometry import SIZE, disc, grid
+from adaface.mini.world.painting import choose, colour, mix, soft
 
 
 @dataclass(frozen=True, kw_only=True)

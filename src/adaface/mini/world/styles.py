@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from adaface.mini.painting import choose, colour, mix
+from adaface.mini.world.painting import choose, colour, mix
 
 
 def black_and_white(pictures: Tensor, grey: Tensor) -> Tensor:

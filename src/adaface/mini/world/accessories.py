@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from adaface.mini.geometry import disc, grid
-from adaface.mini.painting import colour, mix, soft
+from adaface.mini.world.geometry import disc, grid
+from adaface.mini.world.painting import colour, mix, soft
 
 
 @dataclass(frozen=True, kw_only=True)

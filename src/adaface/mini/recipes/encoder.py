@@ -12,9 +12,9 @@ from PIL.Image import Image
 from torch import Generator, Tensor, nn
 
 from adaface.encoder.inverse import AdaFaceEncoder
-from adaface.mini.base import BaseRecipe
-from adaface.mini.look import CODES, GROUPS
-from adaface.mini.sampling import contact_sheet, decode, sample
+from adaface.mini.recipes.base import BaseRecipe
+from adaface.mini.recipes.sampling import contact_sheet, decode, sample
+from adaface.mini.world.look import CODES, GROUPS
 
 TEMPLATES = (
     "a photo of {}",

@@ -9,10 +9,10 @@ from PIL.Image import Image
 from torch import Generator, Tensor, nn
 from transformers import CLIPModel, CLIPTokenizer
 
-from adaface.mini.captions import caption
-from adaface.mini.latents import LatentSet
-from adaface.mini.sampling import decode
-from adaface.mini.world import Facts
+from adaface.mini.recipes.latents import LatentSet
+from adaface.mini.recipes.sampling import decode
+from adaface.mini.world.captions import caption
+from adaface.mini.world.facts import Facts
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from adaface.errors import FormatError
 from adaface.face.recognize import wheel_model
-from adaface.mini.geometry import align
+from adaface.mini.world.geometry import align
 
 SFACE_FILE = "face_recognition_sface_2021dec_int8bq.onnx"
 

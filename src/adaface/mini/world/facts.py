@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from adaface.mini.accessories import WORN, put_on
-from adaface.mini.backgrounds import SCENES, put_before_background
-from adaface.mini.styles import LOOKS, stylise
+from adaface.mini.world.accessories import WORN, put_on
+from adaface.mini.world.backgrounds import SCENES, put_before_background
+from adaface.mini.world.styles import LOOKS, stylise
 
 BACKGROUNDS = ("", *SCENES)
 ACCESSORIES = ("", *WORN)

@@ -12,6 +12,11 @@ TEMPLATE = torch.tensor(
 MIRRORED = [1, 0, 2, 4, 3]  # the landmarks of a mirrored picture
 
 
+def apply(turn: Tensor, points: Tensor) -> Tensor:
+    """Points (..., 2) turned by matrices (..., 2, 2), without a product that autocast would round."""
+    return (turn * points[..., None, :]).sum(-1)
+
+
 def similarity(source: Tensor, target: Tensor) -> Tensor:
     """Least-squares similarity that takes source (B, P, 2) to target (B, P, 2): (B, 2, 3)."""
     mean_s, mean_t = source.mean(1), target.mean(1)
@@ -20,7 +25,7 @@ def similarity(source: Tensor, target: Tensor) -> Tensor:
     a = (s * t).sum((1, 2)) / norm
     b = (s[..., 0] * t[..., 1] - s[..., 1] * t[..., 0]).sum(1) / norm
     turn = torch.stack([torch.stack([a, -b], -1), torch.stack([b, a], -1)], 1)  # (B, 2, 2)
-    shift = mean_t - (turn @ mean_s[..., None])[..., 0]
+    shift = mean_t - apply(turn, mean_s)
     return torch.cat([turn, shift[..., None]], -1)
 
 
@@ -28,12 +33,11 @@ def resample(images: Tensor, to_source: Tensor, size: int, mode: str = "bilinear
     """Pictures (B, C, S, S) seen through maps from output to source pixels (B, 2, 3): (B, C, size, size)."""
     line = torch.arange(size, dtype=torch.float32, device=images.device)
     y, x = torch.meshgrid(line, line, indexing="ij")
-    points = torch.stack([x, y, torch.ones_like(x)], -1).view(1, -1, 3) @ to_source.transpose(1, 2)
+    maps = to_source[..., None, None]  # (B, 2, 3, 1, 1)
+    points = maps[:, :, 0] * x + maps[:, :, 1] * y + maps[:, :, 2]  # (B, 2, size, size)
     extent = torch.tensor(images.shape[:1:-1], device=images.device)  # width, height
-    grid = (points + 0.5) * 2 / extent - 1
-    return F.grid_sample(
-        images, grid.view(len(images), size, size, 2), mode=mode, padding_mode="border", align_corners=False
-    )
+    grid = (points.permute(0, 2, 3, 1) + 0.5) * 2 / extent - 1
+    return F.grid_sample(images, grid, mode=mode, padding_mode="border", align_corners=False)
 
 
 def align(images: Tensor, landmarks: Tensor, size: int = 112) -> Tensor:
@@ -60,7 +64,7 @@ def jitter(count: int, source: int, side: tuple[float, float], generator: Genera
     room = max(0.0, min(2.0, (source - side[0]) / 2))
     centre = (source - 1) / 2 + (draw[1:3].T - 0.5) * 2 * room
     middle = torch.full((2,), (SIZE - 1) / 2)
-    shift = centre - (rows @ middle)
+    shift = centre - apply(rows, middle)
     return torch.cat([rows, shift[..., None]], -1), mirrored
 
 
@@ -73,7 +77,7 @@ def fixed_crop(count: int, source: int) -> Tensor:
 def move_landmarks(landmarks: Tensor, to_source: Tensor, mirrored: Tensor) -> Tensor:
     """Landmarks in source pixels (B, 5, 2) -> pixels of the crop, eyes and corners swapped where mirrored."""
     back = torch.linalg.inv(to_source[..., :2])
-    moved = (landmarks - to_source[:, None, :, 2]) @ back.transpose(1, 2)
+    moved = apply(back[:, None], landmarks - to_source[:, None, :, 2])
     return torch.where(mirrored[:, None, None], moved[:, MIRRORED], moved)
 
 

@@ -32,7 +32,8 @@ class LookCodes:
 
     def split(self, ids: Tensor) -> Tensor:
         """ID embeddings (N, D_id) -> rotated groups (N, G, D_id / G)."""
-        return (ids @ self.rotation).view(len(ids), GROUPS, -1)
+        with torch.autocast(ids.device.type, enabled=False):  # codes are nearest neighbours: no rounding
+            return (ids @ self.rotation).view(len(ids), GROUPS, -1)
 
     def distances(self, ids: Tensor) -> Tensor:
         """Squared distances to every centre: (N, G, C)."""

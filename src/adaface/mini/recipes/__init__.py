@@ -1,0 +1,1 @@
+"""One recipe a model: what it trains on, and one step."""

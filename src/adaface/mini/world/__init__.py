@@ -1,0 +1,1 @@
+"""The small world: face packs -> composed pictures, captions, words."""
