@@ -286,7 +286,7 @@ def test_doctor_lists_versions_files_hashes_and_licences():
         "torch",
         "cpu",
         "unet/config.json",
-        "sha256 expected",
+        "SHA-256",
         "licence: Apache-2.0",
         "All is well",
     ):
@@ -335,6 +335,13 @@ def test_each_commands_help_is_written_for_newcomers(command):
     assert "[]" not in stdout
 
 
+def test_a_fresh_process_prints_its_own_words_only(photo):
+    command = [sys.executable, "-m", "adaface", "generate", photo, "-p", PROMPT, "-n", "1", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["pictures"]
+    assert done.stderr == ""
+
+
 def test_the_version_is_told():
     assert run("--version").stdout.startswith("adaface ")
 
@@ -356,3 +363,8 @@ def test_embedding_opens_no_diffusion_model(photo, here):
         "assert result.exit_code == 0 and 'diffusers' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_demo_names_the_extra_that_it_needs(monkeypatch):
+    monkeypatch.setitem(sys.modules, "skimage.data", None)
+    assert "Run: pip install 'adaface[demo]'" in error("demo")

@@ -423,3 +423,10 @@ def test_an_identity_needs_no_diffusion_model(tiny_stack, person):
     made = Embedder.from_pretrained(tiny_stack, device="cpu").identity(id_embedding=person.id_embedding)
     assert torch.equal(made.subject_embeds, person.subject_embeds)
     assert made.provenance == person.provenance
+
+
+def test_the_encoders_own_scale_counts_where_the_stack_names_none(tiny_stack, tmp_path):
+    copy = shutil.copytree(tiny_stack, tmp_path / "copy")
+    path = copy / "encoder" / "config.json"
+    path.write_text(path.read_text().replace('"id_scale": 1.0', '"id_scale": 1.5'))
+    assert Personalizer.from_pretrained(copy, device="cpu", verify=False).settings.id_scale == 1.5

@@ -126,20 +126,18 @@ def _print(report: dict[str, Any]) -> None:
     for problem in report["problems"]:
         out.print(f"Problem: {problem}", style="bold red", soft_wrap=True, highlight=False, markup=False)
     if report["ok"]:
-        out.print("\nAll is well: every file is there and unchanged.", style="green")
+        out.print("\nAll is well: every file is there, with the SHA-256 that its stack names.", style="green")
 
 
 def _files(files: list[dict[str, Any]]) -> Any:
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2))
+    table = Table(box=None, pad_edge=False, padding=(0, 1))
     table.add_column("  file", overflow="fold")
-    for title in ("MB", "sha256 expected", "found", ""):
+    for title in ("MB", "expected", "found", ""):
         table.add_column(title, justify="right" if title == "MB" else "left")
     for file in files:
-        found = file["found"][:12] if file["found"] else "-"
+        found = file["found"][:8] if file["found"] else "-"
         verdict = "ok" if file["ok"] else "[bold red]BAD[/]"
-        table.add_row(
-            f"  {file['name']}", f"{file['bytes'] / 1e6:.2f}", file["expected"][:12], found, verdict
-        )
+        table.add_row(f"  {file['name']}", f"{file['bytes'] / 1e6:.2f}", file["expected"][:8], found, verdict)
     return table

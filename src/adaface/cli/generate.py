@@ -253,18 +253,18 @@ def _print(report: dict[str, Any]) -> None:
 
     several = len(report["pictures"][0]["people"]) > 1
     table = Table(box=None, pad_edge=False)
-    for title in ("picture", "prompt", "seed"):
+    for title in ("prompt", "seed"):
         table.add_column(title, overflow="fold")
     for name in report["pictures"][0]["people"]:
         table.add_column(f"similarity to {name}" if several else "similarity", justify="right")
         table.add_column("above strangers", justify="right")
     for row in report["pictures"]:
         cells = [cell for score in row["people"].values() for cell in in_cells(score)]
-        table.add_row(Path(row["file"]).name, row["prompt"].replace("[", r"\["), str(row["seed"]), *cells)
+        table.add_row(row["prompt"].replace("[", r"\["), str(row["seed"]), *cells)
     out.print(table)
     for note in report["notes"]:
         say(f"Note: {note}", style="yellow")
-    used = ", ".join(f"{key} {value}" for key, value in report["settings"].items() if value is not None)
+    used = ", ".join(f"{key} {value}" for key, value in report["settings"].items() if value not in (None, ""))
     out.print(f"Settings: {used}", highlight=False, markup=False)
     out.print(
         f"First picture after {report['seconds_cold']:.1f} s (cold start), "

@@ -71,7 +71,7 @@ class Embedder:
             loaded.verify(*ROLES)
         encoder, prompter = load_encoder(loaded, chosen)
         make = analyzer or partial(stack_analyzer, loaded)
-        return cls(encoder, prompter, analyzer=make, settings=loaded.recommended(), stack=loaded)
+        return cls(encoder, prompter, analyzer=make, settings=usual_settings(loaded, encoder), stack=loaded)
 
     @property
     def analyzer(self) -> FaceAnalyzer:
@@ -149,6 +149,12 @@ class Embedder:
         }
         named = {"stack": self.stack.name} if self.stack else {}
         return {key: str(value) for key, value in values.items()} | named
+
+
+def usual_settings(stack: Stack, encoder: AdaFaceEncoder) -> Settings:
+    """What counts where a caller gives nothing: the stack, then the scale of the encoder, then defaults."""
+    scale = stack.settings.get("id_scale", encoder.config.id_scale)
+    return stack.recommended().override({"id_scale": scale})
 
 
 def load_encoder(stack: Stack, device: torch.device) -> tuple[AdaFaceEncoder, Arc2FacePrompter]:

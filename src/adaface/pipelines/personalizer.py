@@ -20,7 +20,7 @@ from adaface.identity.files import Identity
 from adaface.pipelines.base import StableDiffusionPipeline, load_base
 from adaface.pipelines.devices import choose_device, choose_dtype
 from adaface.pipelines.drawing import Drawing, OnStep, draw
-from adaface.pipelines.embedder import ROLES, Embedder, load_encoder
+from adaface.pipelines.embedder import ROLES, Embedder, load_encoder, usual_settings
 from adaface.pipelines.fitting import as_identities, fit_rows, origin_notes
 from adaface.pipelines.generation import Generation
 from adaface.pipelines.recognition import stack_analyzer
@@ -90,7 +90,9 @@ class Personalizer(Embedder):
         encoder, prompter = load_encoder(loaded, chosen)
         pipe = load_base(loaded.path("base"), chosen, kind)
         make = analyzer or partial(stack_analyzer, loaded)
-        return cls(pipe, encoder, prompter, analyzer=make, settings=loaded.recommended(), stack=loaded)
+        return cls(
+            pipe, encoder, prompter, analyzer=make, settings=usual_settings(loaded, encoder), stack=loaded
+        )
 
     @property
     def fingerprints(self) -> Mapping[str, str]:

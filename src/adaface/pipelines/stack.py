@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from adaface import files
-from adaface.errors import MissingFileError, StackError
+from adaface.errors import ConfigError, MissingFileError, StackError
 from adaface.face.recognize import wheel_model
 from adaface.pipelines import manifest
 from adaface.pipelines.manifest import Part
@@ -86,7 +86,7 @@ class Stack:
         chosen = {key: value for key, value in self.settings.items() if key not in EXTRA_SETTINGS}
         try:
             return Settings.from_mapping(chosen)
-        except Exception as error:
+        except ConfigError as error:
             raise StackError(f"{self.folder / manifest.MANIFEST}: settings: {error}") from error
 
     def part(self, role: str) -> Part:
