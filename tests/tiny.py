@@ -95,14 +95,14 @@ def text_model(layers: int = 2):
 
 def vocabulary_size() -> int:
     """Size of the vocabulary that `write_tokenizer` makes of WORDS."""
-    from adaface.mini.tokenizer import merges_for
+    from adaface.mini.world.tokenizer import merges_for
 
     return 512 + len({a + b for a, b in merges_for(WORDS)}) + 2
 
 
 def tokenizer(folder: Path):
     """The tiny tokenizer, written to `folder` and read again."""
-    from adaface.mini.tokenizer import write_tokenizer
+    from adaface.mini.world.tokenizer import write_tokenizer
     from adaface.text.folder import load_tokenizer
 
     write_tokenizer(folder, WORDS, LENGTH)
@@ -113,7 +113,7 @@ def write_base(folder: Path):
     """A diffusers folder of a random Stable Diffusion pipeline; returns its text model."""
     from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 
-    from adaface.mini.tokenizer import write_tokenizer
+    from adaface.mini.world.tokenizer import write_tokenizer
     from adaface.text.folder import save_text_encoder
 
     unet = UNet2DConditionModel(
@@ -162,7 +162,7 @@ def write_base(folder: Path):
 def write_encoder(folder: Path, base_text_model) -> None:
     """A random AdaFace encoder and a random ID prompter for the base's text model."""
     from adaface.encoder.inverse import AdaFaceEncoder
-    from adaface.mini.tokenizer import write_tokenizer
+    from adaface.mini.world.tokenizer import write_tokenizer
     from adaface.text.folder import save_text_encoder
 
     save_text_encoder(text_model(), folder / "id_prompter" / "text_encoder")
@@ -177,7 +177,7 @@ def write_clip(folder: Path) -> None:
     """A random CLIPModel with its tokenizer."""
     from transformers import CLIPConfig, CLIPModel
 
-    from adaface.mini.tokenizer import write_tokenizer
+    from adaface.mini.world.tokenizer import write_tokenizer
 
     vocab = vocabulary_size()
     text = dict(
