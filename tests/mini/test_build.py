@@ -46,6 +46,11 @@ def test_the_stack_is_whole_and_small(smoke_build):
     )
 
 
+def test_the_encoder_names_the_shipped_text_encoder(smoke_build):
+    personalizer = Personalizer.from_pretrained(smoke_build.out / "stack", device="cpu")
+    assert personalizer.encoder.config.base_text_encoder == personalizer.fingerprints["base_text_encoder"]
+
+
 def test_no_path_of_the_machine_is_shipped(smoke_build):
     texts = [
         path.read_text() for path in (smoke_build.out / "stack").rglob("*") if path.suffix in (".json", ".md")

@@ -26,7 +26,7 @@ class BuildConfig:
     encoder: LoopConfig
     vae_step: VaeConfig = field(default_factory=VaeConfig)
     base_step: BaseConfig = field(default_factory=BaseConfig)
-    identity_step: BaseConfig = field(default_factory=lambda: BaseConfig(identity_weight=0.15))
+    identity_step: BaseConfig = field(default_factory=lambda: BaseConfig(identity_weight=0.3))
     clip_step: ClipConfig = field(default_factory=ClipConfig)
     encoder_step: EncoderConfig = field(default_factory=EncoderConfig)
     rounds: tuple[int, int, int] = (2, 4, 1)  # cached latents of each crop: plain, composed; of each close-up
@@ -62,7 +62,7 @@ PRESETS = {
         encoder=minutes(4, 3e-4),
         vae_step=VaeConfig(plain=96, composed=96, close=32),
         base_step=BaseConfig(batch=512),
-        identity_step=BaseConfig(batch=512, identity_weight=0.15, identity_pictures=64),
+        identity_step=BaseConfig(batch=512, identity_weight=0.3, identity_pictures=64),
         clip_step=ClipConfig(batch=512),
         encoder_step=EncoderConfig(batch=256),
         rounds=(4, 10, 2),

@@ -1,5 +1,6 @@
 """A finished build as a stack: fp16 weights and a manifest, under names that stock readers open."""
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -10,6 +11,7 @@ from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from adaface.encoder.fingerprint import text_encoder_fingerprint
 from adaface.encoder.inverse import AdaFaceEncoder
 from adaface.files import write_atomic
 from adaface.mini import models
@@ -20,7 +22,7 @@ from adaface.mini.world.geometry import SIZE
 from adaface.mini.world.tokenizer import write_tokenizer
 from adaface.pipelines.manifest import Part
 from adaface.pipelines.stack import write_manifest
-from adaface.text.folder import save_text_encoder
+from adaface.text.folder import load_text_encoder, save_text_encoder
 
 if TYPE_CHECKING:
     from adaface.mini.build import Build
@@ -79,8 +81,7 @@ def write_stack(build: "Build") -> dict[str, object]:
     _write_base(build, folder)
     for place in ("base/tokenizer", "id_prompter/tokenizer", "clip"):
         write_tokenizer(folder / place, vocabulary(), build.config.sizes.text_length)
-    trained = AdaFaceEncoder.from_pretrained(build.folder("encoder") / "model")
-    trained.save_pretrained(folder / "encoder", dtype=torch.float16)
+    _write_encoder(build, folder)
     _write_clip(build, folder / "clip")
     segmenter = load_file(build.folder("faces") / "segmenter.safetensors")
     halves = {name: tensor.half() for name, tensor in segmenter.items()}
@@ -112,6 +113,14 @@ def _write_base(build: "Build", folder: Path) -> None:
     for part, model in (("base", recipe.text), ("id_prompter", recipe.id_text.half())):
         save_text_encoder(model, folder / part / "text_encoder")
         _edit_config(folder / part / "text_encoder" / "config.json", **OPEN_AS)
+
+
+def _write_encoder(build: "Build", folder: Path) -> None:
+    """The AdaFace encoder, which names the text encoder it is for as that one is shipped: rounded to half."""
+    trained = AdaFaceEncoder.from_pretrained(build.folder("encoder") / "model")
+    shipped = text_encoder_fingerprint(load_text_encoder(folder / "base" / "text_encoder"))
+    trained.config = dataclasses.replace(trained.config, base_text_encoder=shipped)
+    trained.save_pretrained(folder / "encoder", dtype=torch.float16)
 
 
 def _write_clip(build: "Build", folder: Path) -> None:

@@ -45,7 +45,9 @@ class BaseConfig:
     soft_width: float = 0.5  # how far, in units of the mean squared distance to the nearest centre
     identity_weight: float = 0.0  # of the identity loss on decoded predictions
     identity_pictures: int = 4  # a step
-    identity_below: float = 0.6  # only at times below this share
+    identity_times: tuple[float, float] = (0.2, 0.9)  # between these shares of all noise levels
+    time_mean: float = 0.8  # of the logit of the noise level: what to draw is decided where noise is high
+    time_std: float = 1.2
 
 
 @dataclass
@@ -91,14 +93,15 @@ class BaseRecipe:
         context = torch.cat([words, faces.to(words)])  # (B, T, D)
         clean = self.data.latents[rows].to(self.device).float()
         noise = torch.randn(clean.shape, generator=generator).to(self.device)
-        share = torch.sigmoid(torch.randn(len(rows), generator=generator))  # logit-normal times
+        share = self.draw_times(len(rows), generator)
         timesteps = (share * len(self.alphas)).long().clamp(0, len(self.alphas) - 1).to(self.device)
         noisy = self.scheduler.add_noise(clean, noise, timesteps)
         velocity = self.scheduler.get_velocity(clean, noise, timesteps)
         guess = self.unet(noisy, timesteps, context).sample.float()
         errors = (guess - velocity).square().mean((1, 2, 3))
         terms = {"words": errors[:half].mean() / 2, "faces": errors[half:].mean() / 2}
-        usable = ((share < self.config.identity_below) & ~dropped).nonzero()[:, 0]
+        low, high = self.config.identity_times
+        usable = ((share > low) & (share < high) & ~dropped).nonzero()[:, 0]
         chosen = usable[usable >= half][: self.config.identity_pictures]
         if self.config.identity_weight and self.recognizer is not None and len(chosen):
             alphas = self.alphas[timesteps][chosen.to(self.device), None, None, None]
@@ -112,6 +115,11 @@ class BaseRecipe:
         pictures = self.vae.decode(predicted).sample.float()
         where, whose = self.data.landmarks[rows], self.data.ids[rows]
         return identity_loss(recognizer, pictures, where.to(self.device), whose.to(self.device))
+
+    def draw_times(self, count: int, generator: Generator) -> Tensor:
+        """Noise levels as shares of all (B,), logit-normal."""
+        normal = torch.randn(count, generator=generator)
+        return torch.sigmoid(self.config.time_mean + self.config.time_std * normal)
 
     def caption_context(self, rows: Tensor, dropped: Tensor, generator: Generator) -> Tensor:
         """Text features (B, T, D) of fresh captions for these rows (B,); no words where `dropped` (B,)."""

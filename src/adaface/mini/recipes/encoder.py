@@ -65,7 +65,7 @@ class EncoderRecipe:
         rows, ids = self.draw(generator)
         clean = base.data.latents[rows].to(base.device).float()
         noise = torch.randn(clean.shape, generator=generator).to(base.device)
-        share = torch.sigmoid(torch.randn(len(rows), generator=generator))
+        share = base.draw_times(len(rows), generator)
         timesteps = (share * len(base.alphas)).long().clamp(0, len(base.alphas) - 1).to(base.device)
         noisy = base.scheduler.add_noise(clean, noise, timesteps)
         with torch.no_grad():
