@@ -241,9 +241,8 @@ def _grid(
 def _label(score: dict[str, dict[str, Any]], in_words: Any) -> str:
     if len(score) == 1:
         return str(in_words(next(iter(score.values()))))
-    return ", ".join(
-        f"{name} {one['similarity']:.2f}" for name, one in score.items() if one["similarity"] is not None
-    )
+    found = {name: one["similarity"] for name, one in score.items() if one["similarity"] is not None}
+    return ", ".join(f"{name} {value:.2f}" for name, value in found.items()) or "no face found"
 
 
 def _print(report: dict[str, Any]) -> None:
