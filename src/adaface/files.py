@@ -1,4 +1,4 @@
-"""Files: written beside their place and renamed, so that a crash or a full disk leaves no half-written one."""
+"""Files, written beside their place and renamed: a crash or a full disk leaves no half-written one."""
 
 import hashlib
 import os
@@ -14,7 +14,7 @@ from adaface.errors import MissingFileError, WriteError
 def write_atomic(path: str | Path, write: Callable[[Path], object]) -> Path:
     """Let `write` fill a file beside `path`, then rename it to `path`.
 
-    Raises WriteError: the folder cannot be made or written, or the disk is full; an older file stays as it was.
+    Raises WriteError: the folder cannot be made or written, or the disk is full; an older file stays.
     """
     path = Path(path)
     beside: Path | None = None
@@ -28,7 +28,7 @@ def write_atomic(path: str | Path, write: Callable[[Path], object]) -> Path:
         beside.replace(path)
     except (OSError, SafetensorError) as error:  # safetensors wraps a full disk in an error of its own
         reason = getattr(error, "strerror", None) or error
-        raise WriteError(f"{path}: not written ({reason}). Free some space, or choose another place") from error
+        raise WriteError(f"{path}: not written ({reason}). Free space, or choose another place") from error
     finally:
         if beside is not None:
             beside.unlink(missing_ok=True)

@@ -4,7 +4,7 @@ ID_PROMPT = "photo of a id person"  # Arc2Face's only prompt; the row of "id" is
 ID_WORD = "id"
 ID_OFFSET = 4  # first ID vector: after the start token and "photo of a"
 NUM_ID_VECTORS = 16  # ID vectors = subject embeddings of one person (AdaFace: 16 tokens a subject)
-INVERSE_PROMPT_HEAD = "photo of a "  # the inverse encoder's template, followed by one comma for each ID vector
+INVERSE_PROMPT_HEAD = "photo of a "  # the inverse encoder's template; a comma for each ID vector follows
 INVERSE_PROMPT_FILL = ", "
 HIDDEN_LAYER_WEIGHTS = (1.0, 2.0, 4.0)  # start of the learned mix of the inverse encoder's last three layers
 TEACHER_CONTEXT = 21  # positions of the ID prompt that the stage-1 teacher sees

@@ -7,7 +7,7 @@ import pytest
 import torch
 from tests.mini.drawn import ID_WIDTH
 
-from adaface.errors import ConfigError, MissingFileError
+from adaface.errors import ConfigError, MissingFileError, StackError
 from adaface.mini import build as steps
 from adaface.mini.config import PRESETS, preset
 from adaface.pipelines.personalizer import Personalizer
@@ -82,3 +82,28 @@ def test_unknown_steps_and_presets_list_the_known_ones(smoke_build):
         steps.run(smoke_build, until="nothing")
     with pytest.raises(ConfigError, match=", ".join(PRESETS)):
         preset("huge")
+
+
+def test_a_build_goes_on_from_a_stack(smoke_build, tmp_path):
+    start = smoke_build.out / "stack"
+    longer = steps.Build(smoke_build.data, tmp_path, preset("smoke"), torch.device("cpu"), start=start)
+    steps.run(longer, until="faces")
+    steps.run(longer, until="vae")
+    before = torch.nn.utils.parameters_to_vector(
+        Personalizer.from_pretrained(start, device="cpu").pipe.unet.parameters()
+    )
+    steps.run(longer, until="latents")
+    begun = torch.nn.utils.parameters_to_vector(longer.base_recipe().unet.parameters())
+    assert torch.equal(before, begun)
+    steps.run(longer)
+    Stack.load(tmp_path / "stack").verify()
+
+
+def test_a_stack_of_other_sizes_cannot_be_gone_on_from(smoke_build, tmp_path):
+    other = preset("cpu")
+    made = steps.Build(
+        smoke_build.data, tmp_path, other, torch.device("cpu"), start=smoke_build.out / "stack"
+    )
+    made.__dict__.update(tokenizer=smoke_build.tokenizer, latents=smoke_build.latents, vae=smoke_build.vae)
+    with pytest.raises(StackError, match="other sizes"):
+        made.base_recipe()

@@ -34,6 +34,9 @@ def build(
     vae_start: Annotated[
         Path | None, typer.Option("--vae-start", help="An autoencoder's folder to start from.")
     ] = None,
+    start: Annotated[
+        str | None, typer.Option("--start", help='A stack to go on from: "mini", or a folder.')
+    ] = None,
 ) -> None:
     """Make the mini stack from nothing, step by step. Stop it whenever you like: the same command goes on.
 
@@ -43,11 +46,13 @@ def build(
         from adaface.mini import build as steps
         from adaface.mini.config import preset as find_preset
         from adaface.pipelines.devices import choose_device
+        from adaface.pipelines.stack import Stack
 
         logging.basicConfig(level=logging.INFO, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
         logging.getLogger("httpx").setLevel(logging.WARNING)
         _threads(threads)
-        made = steps.Build(data, folder, find_preset(preset), choose_device(device), vae_start)
+        begun = None if start is None else Stack.load(start).folder
+        made = steps.Build(data, folder, find_preset(preset), choose_device(device), vae_start, begun)
         steps.run(made, until=until)
         result = folder / "stack" if until == "stack" else folder / "run" / until
         out.print(str(result), highlight=False, soft_wrap=True)

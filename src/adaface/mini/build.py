@@ -20,7 +20,7 @@ from transformers import CLIPTokenizer
 from adaface.encoder.inverse import AdaFaceEncoder
 from adaface.errors import ConfigError
 from adaface.files import write_atomic
-from adaface.mini import models
+from adaface.mini import models, starting
 from adaface.mini.config import BuildConfig
 from adaface.mini.recipes.base import BaseRecipe
 from adaface.mini.recipes.clip import ClipRecipe
@@ -48,6 +48,7 @@ class Build:
     config: BuildConfig
     device: torch.device
     vae_start: Path | None = None  # a diffusers folder to start the autoencoder from
+    start: Path | None = None  # a stack to go on from: its world and autoencoder are kept, the rest trains on
 
     def folder(self, step: str) -> Path:
         """The run folder of a step."""
@@ -120,6 +121,8 @@ class Build:
         if (finished / DONE).is_file():
             for name, module in parts.items():
                 module.load_state_dict(load_file(finished / f"{name}.safetensors"))
+        elif self.start is not None:
+            starting.load_base(self.start, unet, text, id_text)
         for module in parts.values():
             module.to(self.device)
         config = self.config.identity_step if identity else self.config.base_step
@@ -139,6 +142,9 @@ class Build:
 
 def faces(build: Build) -> None:
     """Segmenter, class words, look words, tokenizer."""
+    if build.start is not None:
+        starting.take_faces(build.start, build.folder("faces"))
+        return build.finish("faces", taken_from=build.start.name)
     folder, generator = build.folder("faces"), build.generator("faces")
     segmenter = Segmenter().to(build.device)
     recipe = SegmenterRecipe(segmenter, *load_portraits(build.data))
@@ -157,6 +163,9 @@ def faces(build: Build) -> None:
 
 def vae(build: Build) -> None:
     """The autoencoder, its latents whitened."""
+    if build.start is not None:
+        starting.take_vae(build.start, build.folder("vae") / "model")
+        return build.finish("vae", taken_from=build.start.name)
     model = models.new_vae(build.config.sizes)
     if build.vae_start is not None:
         model = AutoencoderKL.from_pretrained(build.vae_start, low_cpu_mem_usage=False)
@@ -199,7 +208,10 @@ def _fit_base(build: Build, step: str, loop: LoopConfig) -> None:
 
 def clip(build: Build) -> None:
     """The image-text model that scores."""
-    model = models.new_clip(build.config.sizes, build.tokenizer).to(build.device)
+    model = models.new_clip(build.config.sizes, build.tokenizer)
+    if build.start is not None:
+        starting.load_clip(build.start, model)
+    model.to(build.device)
     recipe = ClipRecipe(model, build.tokenizer, build.vae, build.latents, build.config.clip_step)
     build.train("clip", recipe, build.config.clip)
     _save(build.folder("clip") / "clip.safetensors", model)
@@ -209,7 +221,8 @@ def clip(build: Build) -> None:
 def encoder(build: Build) -> None:
     """The AdaFace encoder: stage 1."""
     start, base, step = new_encoder(build), build.base_recipe(), build.config.encoder_step
-    build.train("encoder", WordsRecipe(start, base, step), build.config.words, folder="words")
+    if build.start is None:
+        build.train("encoder", WordsRecipe(start, base, step), build.config.words, folder="words")
     recipe = EncoderRecipe(start, base, step)
     build.train("encoder", recipe, build.config.encoder)
     recipe.encoder.save_pretrained(build.folder("encoder") / "model")
@@ -217,7 +230,12 @@ def encoder(build: Build) -> None:
 
 
 def new_encoder(build: Build) -> AdaFaceEncoder:
-    """A copy of the base's text model whose last norm gives rows of the token table's size, not of size 1."""
+    """A copy of the base's text model whose last norm gives rows of the token table's size, not of size 1.
+
+    With a stack to go on from: that stack's encoder.
+    """
+    if build.start is not None:
+        return AdaFaceEncoder.from_pretrained(build.start / "encoder").train().to(build.device)
     text = build.base_recipe().text
     model = AdaFaceEncoder.from_text_encoder(
         text, build.tokenizer, recognizer="sface", licence="research only"

@@ -31,7 +31,7 @@ def held_out_world(data: str | Path, stack: Stack) -> World:
     """People who were never trained on, cut out by the stack's segmenter; everybody is a "person"."""
     pack = load_full(data, split=1)
     some = pack.take(torch.arange(0, len(pack), max(1, len(pack) // 200)))
-    segmenter = load_segmenter(stack.folder / "segmenter" / "segmenter.safetensors")
+    segmenter = load_segmenter(stack.folder / "world" / "segmenter.safetensors")
     return World(some, some.take(torch.arange(0)), segmenter, ClassWordNet(pack.ids.shape[-1]).eval())
 
 

@@ -16,6 +16,7 @@ from adaface.encoder.inverse import AdaFaceEncoder
 from adaface.files import write_atomic
 from adaface.mini import models
 from adaface.mini.card import write_card
+from adaface.mini.starting import WORLD
 from adaface.mini.world.captions import vocabulary
 from adaface.mini.world.data import FacePack, load_full
 from adaface.mini.world.geometry import SIZE
@@ -57,7 +58,7 @@ ROLES = {
     "teacher": Part(path="base/unet", licence=LICENCE, options={"context_length": None}),
     "clip": Part(path="clip", licence=LICENCE),
     "strangers": Part(path="strangers.safetensors", licence=LICENCE),
-    "segmenter": Part(path="segmenter", licence=LICENCE),
+    "world": Part(path="world", licence=LICENCE),
 }
 PREPROCESSOR: dict[str, Any] = {
     "image_processor_type": "CLIPImageProcessor",
@@ -83,9 +84,9 @@ def write_stack(build: "Build") -> dict[str, object]:
         write_tokenizer(folder / place, vocabulary(), build.config.sizes.text_length)
     _write_encoder(build, folder)
     _write_clip(build, folder / "clip")
-    segmenter = load_file(build.folder("faces") / "segmenter.safetensors")
-    halves = {name: tensor.half() for name, tensor in segmenter.items()}
-    write_atomic(folder / "segmenter" / "segmenter.safetensors", lambda path: save_file(halves, path))
+    for name in WORLD:
+        halves = {key: value.half() for key, value in load_file(build.folder("faces") / name).items()}
+        write_atomic(folder / "world" / name, lambda path, halves=halves: save_file(halves, path))  # type: ignore[misc]
     strangers = {"id_embeddings": _one_photo_each(load_full(build.data, split=0, clean=True), STRANGERS)}
     write_atomic(folder / "strangers.safetensors", lambda path: save_file(strangers, path))
     write_card(folder / "README.md", build.out / "run", TRAINED)

@@ -23,7 +23,7 @@ ROLES = {
     "teacher": "UNet that draws from ID prompt embeddings; needed for training and measuring only",
     "clip": "image-text model that scores how well a picture fits its prompt",
     "strangers": "ID embeddings of other people, to compare similarities with",
-    "segmenter": "cuts the person out of a small face picture; needed for training only",
+    "world": "segmenter, class words, look words of the mini world; for training and measuring only",
 }
 REQUIRED = ("base", "encoder", "id_prompter", "recognizer")
 _ROLE_KEYS = {"path", "builtin", "sha256", "licence", "purpose", "files", "options"}
