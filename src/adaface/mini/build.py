@@ -144,7 +144,8 @@ def faces(build: Build) -> None:
     """Segmenter, class words, look words, tokenizer."""
     if build.start is not None:
         starting.take_faces(build.start, build.folder("faces"))
-        return build.finish("faces", taken_from=build.start.name)
+        build.finish("faces", taken_from=build.start.name)
+        return
     folder, generator = build.folder("faces"), build.generator("faces")
     segmenter = Segmenter().to(build.device)
     recipe = SegmenterRecipe(segmenter, *load_portraits(build.data))
@@ -165,7 +166,8 @@ def vae(build: Build) -> None:
     """The autoencoder, its latents whitened."""
     if build.start is not None:
         starting.take_vae(build.start, build.folder("vae") / "model")
-        return build.finish("vae", taken_from=build.start.name)
+        build.finish("vae", taken_from=build.start.name)
+        return
     model = models.new_vae(build.config.sizes)
     if build.vae_start is not None:
         model = AutoencoderKL.from_pretrained(build.vae_start, low_cpu_mem_usage=False)
