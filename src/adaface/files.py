@@ -2,9 +2,9 @@
 
 import hashlib
 import os
-import tempfile
-from collections.abc import Callable
-from pathlib import Path
+import secrets
+from collections.abc import Callable, Mapping
+from pathlib import Path, PurePosixPath
 
 from safetensors import SafetensorError
 
@@ -17,26 +17,24 @@ def write_atomic(path: str | Path, write: Callable[[Path], object]) -> Path:
     Raises WriteError: the folder cannot be made or written, or the disk is full; an older file stays.
     """
     path = Path(path)
-    beside: Path | None = None
+    beside = path.with_name(f".{path.stem[:32]}.{secrets.token_hex(8)}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-        beside = Path(name)
+        # ours alone, with the permissions that the process gives to any new file
+        os.close(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         write(beside)
-        beside.chmod(0o666 & ~_umask())
+        _to_disk(beside)
         beside.replace(path)
     except (OSError, SafetensorError) as error:  # safetensors wraps a full disk in an error of its own
         reason = getattr(error, "strerror", None) or error
         raise WriteError(f"{path}: not written ({reason}). Free space, or choose another place") from error
     finally:
-        if beside is not None:
-            beside.unlink(missing_ok=True)
+        _drop(beside)
     return path
 
 
 def sha256(path: str | Path) -> str:
-    """Hex digest of a file, or of a folder: the digest of its sorted relative names and their digests.
+    """Hex digest of a file, or of a folder: `digest` of the files in it.
 
     Raises MissingFileError: nothing is there.
     """
@@ -45,14 +43,29 @@ def sha256(path: str | Path) -> str:
         with path.open("rb") as handle:
             return hashlib.file_digest(handle, "sha256").hexdigest()
     if not path.is_dir():
-        raise MissingFileError(f"{path}: no such file or folder")
-    digest = hashlib.sha256()
-    for file in sorted(p for p in path.rglob("*") if p.is_file()):
-        digest.update(f"{file.relative_to(path).as_posix()}\0{sha256(file)}\n".encode())
-    return digest.hexdigest()
+        raise MissingFileError(f"{path}: no such file or folder. Check the path")
+    return digest({p.relative_to(path).as_posix(): sha256(p) for p in path.rglob("*") if p.is_file()})
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def digest(hashes: Mapping[str, str]) -> str:
+    """One hex digest for files: of their sorted relative POSIX names and their own digests."""
+    total = hashlib.sha256()
+    for name in sorted(hashes, key=PurePosixPath):
+        total.update(f"{name}\0{hashes[name]}\n".encode())
+    return total.hexdigest()
+
+
+def _to_disk(path: Path) -> None:
+    """A rename may reach the disk before the bytes do: a power cut would leave an empty file."""
+    handle = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _drop(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:  # its folder is a file, or cannot be written: then it was never made
+        return

@@ -2,11 +2,10 @@
 here.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from adaface import files
@@ -56,7 +55,8 @@ class Part:
     @property
     def sha256(self) -> str:
         """Digest of the part: the file's own, or that of the sorted names and digests of a folder's files."""
-        return digest({name: record.sha256 for name, record in self.files.items()})
+        hashes = {name: record.sha256 for name, record in self.files.items()}
+        return hashes[""] if set(hashes) == {""} else files.digest(hashes)
 
     def to_json(self) -> dict[str, Any]:
         """The entry of this part in `stack.json`."""
@@ -73,18 +73,6 @@ class Part:
         return place | {key: value for key, value in rest.items() if value}
 
 
-def digest(hashes: Mapping[str, str]) -> str:
-    """One SHA-256 for the files of a part; equals `files.sha256` of the file or folder when nothing was
-    added.
-    """
-    if set(hashes) == {""}:
-        return hashes[""]
-    total = hashlib.sha256()
-    for name in sorted(hashes, key=PurePosixPath):
-        total.update(f"{name}\0{hashes[name]}\n".encode())
-    return total.hexdigest()
-
-
 def record_files(path: Path) -> dict[str, FileRecord]:
     """Measure every file of a part: {"": record} for a file, relative POSIX names for a folder.
 
@@ -93,7 +81,9 @@ def record_files(path: Path) -> dict[str, FileRecord]:
     if path.is_file():
         return {"": FileRecord(path.stat().st_size, files.sha256(path))}
     if not path.is_dir():
-        raise MissingFileError(f"{path}: no such file or folder")
+        raise MissingFileError(
+            f"{path}: no such file or folder. Put it there, or correct the path of its role"
+        )
     found = sorted(p for p in path.rglob("*") if p.is_file())
     return {p.relative_to(path).as_posix(): FileRecord(p.stat().st_size, files.sha256(p)) for p in found}
 
@@ -108,7 +98,9 @@ def read(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise StackError(f"{path}: not a readable JSON file ({error}). Copy the stack again") from error
     if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise StackError(f'{path}: not the manifest of a stack (no "format": "{FORMAT}")')
+        raise StackError(
+            f'{path}: not the manifest of a stack (no "format": "{FORMAT}"). Give a stack\'s folder'
+        )
     if data.get("version") != VERSION:
         raise StackError(
             f"{path}: version {data.get('version')!r}, this package reads {VERSION}. Upgrade adaface, or "
@@ -128,7 +120,8 @@ def parse_part(role: str, entry: object, where: Path) -> Part:
         or ("path" in entry) == ("builtin" in entry)
     ):
         raise StackError(
-            f'{where}: role "{role}" needs a "path" or a "builtin"; known keys: {sorted(_ROLE_KEYS)}'
+            f'{where}: role "{role}" needs a "path" or a "builtin"; known keys: {sorted(_ROLE_KEYS)}. '
+            "Correct it, or copy the stack again"
         )
     try:
         listed = {
@@ -137,7 +130,7 @@ def parse_part(role: str, entry: object, where: Path) -> Part:
         options = dict(entry.get("options", {}))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise StackError(
-            f'{where}: role "{role}" has a broken list of files or options ({error!r})'
+            f'{where}: role "{role}" has a broken list of files or options ({error!r}). Copy the stack again'
         ) from error
     texts = {key: str(entry[key]) for key in ("path", "builtin", "licence", "purpose") if key in entry}
     part = Part(**texts, files=listed, options=options)

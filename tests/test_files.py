@@ -1,0 +1,68 @@
+"""Files appear whole or not at all."""
+
+import os
+import stat
+
+import pytest
+
+from adaface.errors import MissingFileError, WriteError
+from adaface.files import digest, sha256, write_atomic
+
+
+def write(text: str):
+    return lambda path: path.write_text(text)
+
+
+def test_a_file_is_written_into_folders_that_are_made(tmp_path):
+    path = write_atomic(tmp_path / "a" / "b" / "c.txt", write("hello"))
+    assert path.read_text() == "hello"
+    assert [p.name for p in path.parent.iterdir()] == ["c.txt"]
+
+
+def test_a_writer_that_fails_leaves_the_older_file(tmp_path):
+    path = write_atomic(tmp_path / "c.txt", write("old"))
+
+    def half(beside):
+        beside.write_text("ne")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(WriteError, match="not written .No space left on device.. Free space"):
+        write_atomic(path, half)
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["c.txt"]
+
+
+def test_a_folder_that_is_a_file_is_told(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(WriteError, match="not written"):
+        write_atomic(tmp_path / "file" / "c.txt", write("x"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_a_file_has_the_permissions_of_any_new_file_and_the_umask_is_left_alone(tmp_path, mask, monkeypatch):
+    before = os.umask(mask)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "umask", lambda _: pytest.fail("a thread beside would write with this mask"))
+            path = write_atomic(tmp_path / "c.txt", write("x"))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~mask
+
+
+def test_the_bytes_reach_the_disk_before_the_name_does(tmp_path, monkeypatch):
+    there = []
+    monkeypatch.setattr(os, "fsync", lambda handle: there.append((tmp_path / "c.txt").exists()))
+    write_atomic(tmp_path / "c.txt", write("x"))
+    assert there == [False]
+
+
+def test_a_folders_digest_is_that_of_its_names_and_files(tmp_path):
+    write_atomic(tmp_path / "f" / "b.txt", write("1"))
+    write_atomic(tmp_path / "f" / "a" / "c.txt", write("2"))
+    hashes = {name: sha256(tmp_path / "f" / name) for name in ("b.txt", "a/c.txt")}
+    assert sha256(tmp_path / "f") == digest(hashes) == digest(dict(reversed(hashes.items())))
+    assert sha256(tmp_path / "f") != digest({**hashes, "b.txt": hashes["a/c.txt"]})
+    with pytest.raises(MissingFileError, match="no such file or folder. Check the path"):
+        sha256(tmp_path / "g")
