@@ -7,7 +7,6 @@ NUM_ID_VECTORS = 16  # ID vectors = subject embeddings of one person (AdaFace: 1
 INVERSE_PROMPT_HEAD = "photo of a "  # the inverse encoder's template; a comma for each ID vector follows
 INVERSE_PROMPT_FILL = ", "
 HIDDEN_LAYER_WEIGHTS = (1.0, 2.0, 4.0)  # start of the learned mix of the inverse encoder's last three layers
-TEACHER_CONTEXT = 21  # positions of the ID prompt that the stage-1 teacher sees
 DEFAULT_SUBJECT = "person"  # name of a sole subject: <person>
 STEPS = 50  # DDIM steps of the original evaluation
 GUIDANCE_SCALE = (4.0, 1.0)  # linearly from the first to the last step

@@ -258,3 +258,19 @@ def test_two_photos_of_different_people_are_an_error_with_their_names(
     Image.fromarray(cameraman).save(tmp_path / "bob.png")
     with pytest.raises(DifferentPeopleError, match=r"alice.png | .*bob.png \(similarity"):
         analyzer.identity(tmp_path)
+
+
+def test_a_person_out_of_photos_says_whose_embeddings_they_are(analyzer, astronaut):
+    assert analyzer.identity(astronaut).recognizer == analyzer.recognizer.name
+
+
+def test_photos_of_different_people_can_all_be_kept(analyzer, astronaut, cameraman):
+    with pytest.raises(DifferentPeopleError, match=r"keep_all \(--keep-all\)"):
+        analyzer.identity([astronaut, cameraman])
+    assert len(analyzer.identity([astronaut, cameraman], keep_all=True).used) == 2
+
+
+def test_an_id_embedding_may_be_a_tensor_with_gradient_in_half_precision(analyzer, astronaut_face):
+    torch = pytest.importorskip("torch")
+    vector = torch.tensor(astronaut_face.id_embedding, dtype=torch.bfloat16, requires_grad=True)
+    assert analyzer.face(vector).similarity(astronaut_face) > 0.999

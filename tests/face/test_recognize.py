@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -20,6 +21,7 @@ from adaface.face.recognize import (
     load_recognizer,
     wheel_model,
 )
+from adaface.files import sha256
 
 
 @pytest.fixture
@@ -166,7 +168,7 @@ def test_a_spec_is_read_from_json(tmp_path):
         ('{"color": "RGB"}', "name is missing"),
         ('{"name": "x", "mean": "127"}', "mean"),
         ("[1]", "not an object"),
-        ("{", "not JSON"),
+        ("{", "not JSON.*An example: "),
     ],
 )
 def test_a_spec_with_a_fault_names_it(text, message, tmp_path):
@@ -181,7 +183,6 @@ def test_a_spec_with_a_fault_names_it(text, message, tmp_path):
 def test_a_recogniser_is_loaded_by_name_or_path(network, tmp_path):
     assert load_recognizer("sface").spec is SFACE
     path = network(tmp_path / "mine.onnx")
-    assert load_recognizer(path).spec is ARCFACE
     (tmp_path / "mine.json").write_text('{"name": "beside"}')
     assert load_recognizer(path).name == "beside"
     (tmp_path / "other.json").write_text('{"name": "other"}')
@@ -212,3 +213,16 @@ def test_importing_the_room_loads_no_network_library():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_file_without_a_spec_has_a_name_of_its_own(network, tmp_path):
+    one, other = network(tmp_path / "arcface.onnx"), network(tmp_path / "glintr100.onnx", dim=16)
+    copy = tmp_path / "other" / "arcface.onnx"
+    copy.parent.mkdir()
+    copy.write_bytes(other.read_bytes())
+    recognizers = [load_recognizer(one), load_recognizer(other), load_recognizer(copy), OnnxRecognizer(copy)]
+    names = [recognizer.name for recognizer in recognizers]
+    assert names[0] == f"arcface-{sha256(one)[:8]}"
+    assert len(set(names)) == 3
+    assert names[2] == names[3]
+    assert replace(recognizers[0].spec, name="arcface") == ARCFACE

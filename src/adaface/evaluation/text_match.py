@@ -64,7 +64,9 @@ class ClipScorer:
                     folder.resolve(), local_files_only=True, use_safetensors=True, output_loading_info=True
                 )
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            raise FormatError(f"{folder}: not a readable CLIP model ({error})") from error
+            raise FormatError(
+                f"{folder}: not a readable CLIP model ({error}). Copy the folder again"
+            ) from error
         if report["missing_keys"]:
             raise FormatError(
                 f"{folder}: weights are missing: {sorted(report['missing_keys'])[:3]}. Copy the folder again"
@@ -151,4 +153,7 @@ def _pixel_scale(path: Path) -> tuple[Sequence[float], Sequence[float]]:
             float(v) for v in config.get("image_std", STD)
         ]
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise FormatError(f"{path}: not a preprocessor's config ({error})") from error
+        raise FormatError(
+            f"{path}: not a preprocessor's config ({error}). Copy it again, or remove it for CLIP's "
+            "own numbers"
+        ) from error

@@ -1,6 +1,7 @@
 """FaceAnalyzer: from a picture to a face, from photos to a person. Letters: F faces."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -125,7 +126,8 @@ class FaceAnalyzer:
             raise ConfigError("photos: empty. Give at least one photo, or a folder of photos")
         if len(named) > 1 and (index is not None or position is not None):
             raise ConfigError(
-                f"index and position choose in one photo, but {len(named)} are given. Use reference instead"
+                f"index and position choose in one photo, but {len(named)} are given. Use reference "
+                "(--reference) instead"
             )
         candidates, failed = self._candidates(named, choice)
         found = combine(
@@ -135,9 +137,9 @@ class FaceAnalyzer:
         strangers = [f"{item.name}: {item.reason}" for item in found.left_out if item.similarity is not None]
         if strict and strangers:
             raise DifferentPeopleError(
-                f"{'; '.join(strangers)}. Remove these photos, or do without strict", [found.used]
+                f"{'; '.join(strangers)}. Remove these photos, or do without strict (--strict)", [found.used]
             )
-        return PhotoSet(found.id_embedding, found.faces, found.used, left_out, found.notes)
+        return replace(found, left_out=left_out, recognizer=self.recognizer.name)
 
     @property
     def _same_person(self) -> float | None:
@@ -193,7 +195,7 @@ class FaceAnalyzer:
             raise FaceTooSmallError(
                 f"{name}: the face at ({', '.join(f'{v:.0f}' for v in face.box)}) has {face.size_px:.0f} "
                 f"pixels, at least {self.min_face_px:g} are needed. Use a larger photo or a closer one, or "
-                "lower min_face_px"
+                "lower min_face_px of the FaceAnalyzer (--min-face)"
             )
         return face
 
@@ -207,7 +209,7 @@ class FaceAnalyzer:
         tried = ", nor with a border, at other scales, or turned" if self.persistent else ""
         raise NoFaceError(
             f"{name}: no face found in {width}x{height} pixels{tried}. Use a photo that shows both eyes, "
-            "nose and mouth clearly; an aligned face crop can be given as AlignedCrop(picture)"
+            "nose and mouth clearly; in Python, an aligned face crop can be given as AlignedCrop(picture)"
         )
 
     def _faces(self, picture: Picture) -> list[Face]:
@@ -291,7 +293,9 @@ def _rescaled(points: Floats, factor: float) -> Floats:
 
 
 def _as_vector(photo: object, dim: int) -> Floats | None:
-    """An ID embedding (D_id,) or (1, D_id), as an array or a CPU tensor; None for anything else."""
+    """An ID embedding (D_id,) or (1, D_id), as an array or a tensor; None for anything else."""
+    if hasattr(photo, "detach"):  # a torch tensor, maybe with gradient, on a device, or in half precision
+        photo = photo.detach().cpu().float()
     if isinstance(photo, str | Path | bytes | Image.Image) or not hasattr(photo, "__array__"):
         return None
     array: NDArray[Any] = np.asarray(photo)

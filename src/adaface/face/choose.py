@@ -26,7 +26,9 @@ class Choice:
     def __post_init__(self) -> None:
         given = [name for name in ("index", "position", "reference") if getattr(self, name) is not None]
         if len(given) > 1:
-            raise ConfigError(f"{' and '.join(given)} are given together: choose the face in one way")
+            raise ConfigError(
+                f"{' and '.join(given)} are given together: choose the face in one way, leave out the others"
+            )
 
     def pick(
         self, faces: Sequence[Face], size: tuple[int, int], same_person: float | None, name: str
@@ -91,8 +93,8 @@ def by_likeness(faces: Sequence[Face], reference: Floats, same_person: float | N
     if same_person is not None and best < same_person:
         raise NoFaceError(
             f"{name}: no face is like the reference (the best similarity of {len(faces)} is {best:.2f}, the "
-            f"same person has {same_person:.2f} or more). Use a clearer reference, or choose by index or "
-            f"position. {places(faces)}"
+            f"same person has {same_person:.2f} or more). Use a clearer reference, or choose by index "
+            f"(--face-index) or position (--face-position). {places(faces)}"
         )
     return likest
 
@@ -101,8 +103,8 @@ def only(faces: Sequence[Face], name: str) -> Face:
     """The one face. Raises SeveralFacesError with the boxes: there are more."""
     if len(faces) > 1:
         raise SeveralFacesError(
-            f"{name}: {len(faces)} faces where one was expected. Choose one by index, position or reference, "
-            f"or crop the picture. {places(faces)}",
+            f"{name}: {len(faces)} faces where one was expected. Choose one by index, position or reference "
+            f"(--face-index, --face-position, --reference), or crop the picture. {places(faces)}",
             boxes=[
                 (float(x0), float(y0), float(x1), float(y1))
                 for x0, y0, x1, y1 in (face.box for face in faces)

