@@ -11,7 +11,7 @@ import torch
 
 import tiny
 from adaface.encoder.fingerprint import text_encoder_fingerprint
-from adaface.errors import ConfigError, FormatError, PromptError, StackError
+from adaface.errors import ConfigError, DifferentPeopleError, FormatError, PromptError, StackError
 from adaface.face.photos import LeftOut, PhotoSet
 from adaface.identity.files import Identity
 from adaface.pipelines.personalizer import Personalizer
@@ -413,7 +413,7 @@ def test_the_quiet_console_gives_the_libraries_their_settings_back():
 def test_a_recogniser_that_the_encoder_was_not_trained_with_is_refused(personalizer, person, monkeypatch):
     config = dataclasses.replace(personalizer.encoder.config, recognizer="arcface")
     monkeypatch.setattr(personalizer.encoder, "config", config)
-    with pytest.raises(ConfigError, match='of the recogniser "arcface", but the analyser uses "sface"'):
+    with pytest.raises(ConfigError, match='of the recogniser "arcface", but these are of "sface"'):
         personalizer.identity(id_embedding=person.id_embedding)
 
 
@@ -430,3 +430,53 @@ def test_the_encoders_own_scale_counts_where_the_stack_names_none(tiny_stack, tm
     path = copy / "encoder" / "config.json"
     path.write_text(path.read_text().replace('"id_scale": 1.0', '"id_scale": 1.5'))
     assert Personalizer.from_pretrained(copy, device="cpu", verify=False).settings.id_scale == 1.5
+
+
+def test_photos_measured_by_another_recogniser_are_refused(personalizer, person):
+    vector = person.id_embedding.numpy()
+    strange = PhotoSet(vector, (), ("a.jpg",), recognizer="glintr100-12345678")
+    with pytest.raises(ConfigError, match='these are of "glintr100-12345678".*a JSON file beside'):
+        personalizer.identity(strange)
+
+
+def test_joined_by_hand_the_encoders_own_scale_counts(personalizer, person, monkeypatch):
+    config = dataclasses.replace(personalizer.encoder.config, id_scale=1.5)
+    monkeypatch.setattr(personalizer.encoder, "config", config)
+    joined = Personalizer(personalizer.pipe, personalizer.encoder, personalizer.id_prompter)
+    assert joined.settings == Settings(id_scale=1.5)
+    assert joined.identity(id_embedding=person.id_embedding).provenance["id_scale"] == "1.5"
+
+
+def test_an_id_embedding_may_be_a_tensor_with_gradient_in_half_precision(personalizer, person):
+    vector = person.id_embedding.to(torch.float16).requires_grad_()
+    rows = personalizer.identity(id_embedding=vector).subject_embeds
+    assert torch.allclose(rows, person.subject_embeds, atol=0.02)
+
+
+def test_photos_of_different_people_can_all_be_kept(personalizer):
+    vectors = [tiny.unit_vector(k) for k in (1, 2)]
+    with pytest.raises(DifferentPeopleError, match="keep_all"):
+        personalizer.identity(vectors)
+    assert personalizer.identity(vectors, keep_all=True).provenance["photos"] == "2"
+
+
+def test_each_batch_is_handed_out_as_soon_as_it_is_drawn(personalizer, person):
+    told = []
+    made = personalizer.generate(
+        [PROMPT, "a pencil sketch of <person>"], person, num_images=2, seed=5, steps=2, batch_size=3,
+        on_step=lambda done, _: told.append(done), on_batch=told.append,
+    )  # fmt: skip
+    batches = [item for item in told if not isinstance(item, int)]
+    assert [type(item) is int for item in told] == [True, True, False, True, True, False]
+    assert [batch.seeds for batch in batches] == [(5, 6, 5), (6,)]
+    assert sum((batch.images for batch in batches), ()) == made.images
+    assert sum((batch.prompts for batch in batches), ()) == made.prompts
+    assert list(batches[1].records()) == list(made.records())[3:]
+
+
+def test_a_stack_that_names_another_number_of_id_vectors_is_refused(tiny_stack, tmp_path):
+    copy = shutil.copytree(tiny_stack, tmp_path / "copy")
+    path = copy / "stack.json"
+    path.write_text(path.read_text().replace('"num_id_vectors": 16', '"num_id_vectors": 4'))
+    with pytest.raises(StackError, match="num_id_vectors is 4, but its encoder has 16. Correct"):
+        Personalizer.from_pretrained(copy, device="cpu")

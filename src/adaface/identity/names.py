@@ -1,8 +1,9 @@
 """Names of people: how they may look, and how they stand in prompts and files, as <alice>."""
 
 import re
+from collections.abc import Sequence
 
-from adaface.errors import PromptError
+from adaface.errors import ConfigError, PromptError
 
 _NAME = re.compile(r"\w[\w.'’-]{0,63}")
 
@@ -19,6 +20,15 @@ def check_name(name: str) -> str:
             "without the angle brackets"
         )
     return name
+
+
+def check_distinct(names: Sequence[str]) -> None:
+    """Raises ConfigError: two people of one name."""
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(
+            f"{len(names)} identities, but {slot(twice[0])} twice: give each its own name (--name)"
+        )
 
 
 def slot(name: str) -> str:

@@ -16,6 +16,7 @@ from adaface.pipelines.guidance import guidance_at, is_plain, linear_guidance
 from adaface.pipelines.settings import Settings
 
 OnStep = Callable[[int, int], None]
+OnPictures = Callable[[int, Sequence[Image.Image]], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,13 +30,17 @@ class Drawing:
 
 
 def draw(
-    pipe: StableDiffusionPipeline, plan: Drawing, on_step: OnStep | None = None
+    pipe: StableDiffusionPipeline,
+    plan: Drawing,
+    on_step: OnStep | None = None,
+    on_pictures: OnPictures | None = None,
 ) -> tuple[tuple[Image.Image, ...], list[int]]:
     """The pictures, and the indices of those that a safety checker blacked out.
 
     Each picture has its own generator on the CPU, so that neither the batch size nor the device decides its
-    noise. on_step: told steps done and steps in all. Raises ConfigError: more steps than the scheduler has,
-    or no memory.
+    noise. on_step: told steps done and steps in all. on_pictures: told, as soon as a batch is decoded, the
+    index of its first picture and its pictures. Raises ConfigError: more steps than the scheduler has, or no
+    memory.
     """
     settings, own = plan.settings, own_pipeline(pipe)
     most = own.scheduler.config.num_train_timesteps
@@ -57,6 +62,8 @@ def draw(
         result = _draw_batch(own, plan, batch, tell)
         hidden += [start + k for k, flag in enumerate(result.nsfw_content_detected or ()) if flag]
         images += result.images
+        if on_pictures is not None:
+            on_pictures(start, result.images)
     return tuple(images), hidden
 
 

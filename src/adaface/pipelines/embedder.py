@@ -17,7 +17,7 @@ from torch import Tensor
 import adaface
 from adaface.encoder.id_prompter import Arc2FacePrompter
 from adaface.encoder.inverse import AdaFaceEncoder
-from adaface.errors import ConfigError
+from adaface.errors import ConfigError, StackError
 from adaface.face.analyzer import FaceAnalyzer, Photo
 from adaface.face.photos import PhotoSet
 from adaface.face.types import Floats
@@ -47,9 +47,13 @@ class Embedder:
         settings: Settings | None = None,
         stack: Stack | None = None,
     ) -> None:
-        """Join models that fit together. analyzer: itself, or what makes it at first use."""
+        """Join models that fit together.
+
+        analyzer: itself, or what makes it at first use. settings: None is the defaults with the encoder's own
+        id_scale.
+        """
         self.encoder, self.id_prompter, self.stack = encoder, id_prompter, stack
-        self.settings = settings or Settings()
+        self.settings = settings or Settings(id_scale=encoder.config.id_scale)
         self._make_analyzer = analyzer
         self._analyzer: FaceAnalyzer | None = None
         self._encoder_fingerprint: str | None = None
@@ -100,27 +104,39 @@ class Embedder:
         position: tuple[float, float] | None = None,
         reference: Photo | None = None,
         strict: bool = False,
+        keep_all: bool = False,
     ) -> Identity:
         """One or several photos of a person -> an Identity called `name`: `generate` draws it, `save` keeps
         it.
 
         photos: paths (also of folders), pictures, aligned crops, or what `analyzer.identity` gave.
         id_embedding: instead of photos, a ready ID embedding (D_id,) of the stack's recogniser. index,
-        position, reference, strict: which face, see `FaceAnalyzer.face`. Photos that were left out are told
-        to the log. Raises what `FaceAnalyzer.identity` raises; PromptError: a bad name; ConfigError: not one
-        of photos and id_embedding, or a recogniser that the encoder was not trained with.
+        position, reference, strict, keep_all: which faces, see `FaceAnalyzer.identity`. Photos that were left
+        out are told to the log. Raises what `FaceAnalyzer.identity` raises; PromptError: a bad name;
+        ConfigError: not one of photos and id_embedding, or a recogniser that the encoder was not trained
+        with.
         """
         if (photos is None) == (id_embedding is None):
             raise ConfigError("identity: give either photos or an id_embedding")
         check_name(name)
-        self._check_recognizer()
+        self._check_recognizer(self.analyzer.recognizer.name)
+        if isinstance(id_embedding, Tensor):
+            id_embedding = id_embedding.detach().to("cpu", torch.float32).numpy()
         if id_embedding is not None:
             photos = np.asarray(id_embedding, dtype=np.float32)
         if not isinstance(photos, PhotoSet):
-            choice = {"index": index, "position": position, "reference": reference, "strict": strict}
-            photos = self.analyzer.identity(photos, **choice)  # type: ignore[arg-type]  # the check above
+            photos = self.analyzer.identity(
+                photos,  # type: ignore[arg-type]  # not None: checked above
+                index=index,
+                position=position,
+                reference=reference,
+                strict=strict,
+                keep_all=keep_all,
+            )
             for item in photos.left_out:
                 _log.warning("%s left out: %s", item.name, item.reason)
+        else:
+            self._check_recognizer(photos.recognizer)
         scale = self.settings.id_scale
         embedding = torch.from_numpy(photos.id_embedding)
         with torch.inference_mode():
@@ -128,12 +144,13 @@ class Embedder:
             rows = self.encoder(id_prompt, id_scale=scale)[0]
         return Identity(name, rows, embedding, self._provenance(len(photos.faces), scale))
 
-    def _check_recognizer(self) -> None:
-        used, wanted = self.analyzer.recognizer.name, self.encoder.config.recognizer
+    def _check_recognizer(self, used: str) -> None:
+        wanted = self.encoder.config.recognizer
         if "unknown" not in (used, wanted) and used != wanted:
             raise ConfigError(
-                f'the encoder was trained with ID embeddings of the recogniser "{wanted}", but the analyser '
-                f'uses "{used}": nobody would be like the photo. Give the analyser that recogniser'
+                f'the encoder was trained with ID embeddings of the recogniser "{wanted}", but these are of '
+                f'"{used}": nobody would be like the photo. Give the analyser that recogniser; if it is the '
+                "same network, name it so in its spec (a JSON file beside the ONNX file)"
             )
 
     def _provenance(self, photos: int, id_scale: float) -> dict[str, str]:
@@ -160,8 +177,15 @@ def usual_settings(stack: Stack, encoder: AdaFaceEncoder) -> Settings:
 def load_encoder(stack: Stack, device: torch.device) -> tuple[AdaFaceEncoder, Arc2FacePrompter]:
     """A stack's inverse encoder and the ID prompter before it, in float32 on `device`.
 
-    Raises MissingFileError or FormatError: files are missing or do not fit.
+    Raises MissingFileError or FormatError: files are missing or do not fit. StackError: the stack's settings
+    name another number of ID vectors.
     """
     encoder = AdaFaceEncoder.from_pretrained(stack.path("encoder")).to(device)
-    prompter = Arc2FacePrompter.from_pretrained(stack.path("id_prompter"), encoder.config.num_id_vectors)
+    count = encoder.config.num_id_vectors
+    if stack.settings.get("num_id_vectors", count) != count:
+        raise StackError(
+            f'stack "{stack.name}": num_id_vectors is {stack.settings["num_id_vectors"]}, but its encoder '
+            f"has {count}. Correct the settings, or put the encoder there that they are for"
+        )
+    prompter = Arc2FacePrompter.from_pretrained(stack.path("id_prompter"), count)
     return encoder, prompter.to(device)

@@ -9,7 +9,7 @@ from torch import Tensor
 from adaface.encoder.inverse import AdaFaceEncoder
 from adaface.errors import ConfigError, FormatError
 from adaface.identity.files import Identity
-from adaface.identity.names import slot
+from adaface.identity.names import check_distinct, slot
 
 ID_SCALE = "id_scale"  # key of an identity's provenance: the scale that its rows were made with
 
@@ -21,12 +21,7 @@ def as_identities(identity: Identity | Sequence[Identity]) -> list[Identity]:
         raise ConfigError(
             "no identity given: make one with `identity(photos)`, or load a file of `adaface embed`"
         )
-    names = [one.name for one in several]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ConfigError(
-            f"{len(several)} identities, but {slot(twice[0])} twice: give each its own name (--name)"
-        )
+    check_distinct([one.name for one in several])
     return several
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from adaface.encoder.fingerprint import text_encoder_fingerprint
@@ -119,14 +120,16 @@ class Personalizer(Embedder):
         width: int | None = None,
         batch_size: int | None = None,
         on_step: OnStep | None = None,
+        on_batch: Callable[[Generation], None] | None = None,
     ) -> Generation:
         """Draw `num_images` pictures for each prompt; picture k of a prompt has the seed `seed` + k.
 
         prompts: a person stands in them as <name>; a sole one finds a place by itself. What is None or not
         given is taken from the stack. guidance_scale: at the first and the last step, or one number for all.
         negative_prompt: None switches it off. The other settings: see `Settings`. on_step: told steps done
-        and steps in all. Raises ConfigError: a setting out of range. PromptError: a prompt that names
-        somebody else, or is too long. FormatError: an identity made for another kind of base model.
+        and steps in all. on_batch: given each batch as soon as it is drawn, to save or show it; its notes are
+        those known before drawing. Raises ConfigError: a setting out of range. PromptError: a prompt that
+        names somebody else, or is too long. FormatError: an identity made for another kind of base model.
         """
         given = {
             "steps": steps,
@@ -166,10 +169,16 @@ class Personalizer(Embedder):
             [n for _, n in pictures],
             settings,
         )
-        images, hidden = draw(self.pipe, plan, on_step)
+
+        def made(start: int, images: Sequence[Image.Image]) -> Generation:
+            part = pictures[start : start + len(images)]
+            used, numbers = tuple(one.prompt for one, _ in part), tuple(number for _, number in part)
+            return Generation(tuple(images), used, numbers, settings, tuple(dict.fromkeys(notes)))
+
+        tell = None if on_batch is None else lambda start, images: on_batch(made(start, images))
+        images, hidden = draw(self.pipe, plan, on_step, tell)
         notes += [f"picture {k + 1} was blacked out by the base model's safety checker" for k in hidden]
-        used, numbers = tuple(one.prompt for one, _ in pictures), tuple(number for _, number in pictures)
-        return Generation(images, used, numbers, settings, tuple(dict.fromkeys(notes)))
+        return made(0, images)
 
     def prompt_embeds(self, prompt: str, subjects: Mapping[str, Tensor]) -> PromptEmbedding:
         """One prompt as `generate` embeds it, with the stack's own settings; `.prompt_embeds` is (1, T, D).

@@ -50,8 +50,7 @@ def embed_prompt(
             f"max_length={length}: this text encoder has 3 to {text_encoder.max_length} positions"
         )
     _check_rows(subjects, text_encoder.width)
-    own = set(tokenizer.get_added_vocab()) - set(tokenizer.all_special_tokens)
-    template = parse(prompt, subjects, own)
+    template = parse(prompt, subjects, own_words(tokenizer))
     ids, places = _lay_out(template, tokenizer, {name: len(rows) for name, rows in subjects.items()})
     _check_room(template, places, length)
     truncated = tokenizer.decode(ids[length - 2 :]).strip()
@@ -63,6 +62,11 @@ def embed_prompt(
             rows[0, span] = subjects[name].to(rows)
     features = text_encoder(rows, layer_weights=layer_weights)
     return PromptEmbedding(features, template.prompt, _note(template, truncated, length), truncated, places)
+
+
+def own_words(tokenizer: PreTrainedTokenizerBase) -> set[str]:
+    """Words that were added to a tokenizer, such as those of textual inversions; <they> are no people."""
+    return set(tokenizer.get_added_vocab()) - set(tokenizer.all_special_tokens)
 
 
 def _check_rows(subjects: Mapping[str, Tensor], width: int) -> None:
