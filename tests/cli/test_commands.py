@@ -1,17 +1,25 @@
 """The commands, on a stack of random tiny models."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import typer
 from PIL import Image
 from safetensors import safe_open
 from typer.testing import CliRunner
 
+from adaface.cli import console
 from adaface.cli.main import app
+from adaface.cli.pictures import Album
+from adaface.identity.files import Identity
 
 PROMPT = "a photo of <person> in the meadow"
 
@@ -368,3 +376,134 @@ def test_embedding_opens_no_diffusion_model(photo, here):
 def test_the_demo_names_the_extra_that_it_needs(monkeypatch):
     monkeypatch.setitem(sys.modules, "skimage.data", None)
     assert "Run: pip install 'adaface[demo]'" in error("demo")
+
+
+# --- time, and what is kept
+
+
+def test_the_cold_start_counts_from_the_process_to_the_first_pictures(photo):
+    """The last words of a fresh process: its own count and the clock outside agree."""
+    command = [sys.executable, "-m", "adaface", "generate", photo, "-p", PROMPT, "-n", "1", "--json"]
+    started = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    outside = time.perf_counter() - started
+    report = json.loads(done.stdout)
+    assert report["seconds_cold"] <= report["seconds"] <= outside
+    assert report["seconds"] > 0.5 * outside  # the interpreter's end is not in it
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="only Linux tells a process's start")
+def test_the_age_of_a_process_includes_what_was_before_the_first_line():
+    code = "import time; time.sleep(0.5)\nfrom adaface.cli import console\nprint(console.since_start())"
+    started = time.perf_counter()
+    told = float(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
+    assert 0.5 < told < time.perf_counter() - started
+
+
+def test_without_a_told_start_the_cpu_seconds_count(monkeypatch):
+    monkeypatch.setattr(console.Path, "read_text", lambda *_: "nonsense")
+    assert console.process_age() == pytest.approx(time.process_time(), abs=0.1)
+
+
+def test_the_first_pictures_time_is_not_that_of_all(here):
+    album = Album(here, "tiny", 4, drawn=[10.0, 11.0, 13.0], sizes=[4, 4, 2])
+    assert album.seconds(ready=6.0) == {"seconds_cold": 10.0, "seconds_per_picture": 0.5}
+    album = Album(here, "tiny", 4, drawn=[10.0], sizes=[4])
+    assert album.seconds(ready=6.0) == {"seconds_cold": 10.0, "seconds_per_picture": 1.0}
+
+
+def test_what_is_drawn_when_one_stops_is_kept(photo, here, monkeypatch):
+    from adaface.pipelines import drawing
+
+    draw_batch, calls = drawing._draw_batch, []
+
+    def stop_at_the_second(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return draw_batch(*arguments)
+
+    monkeypatch.setattr(drawing, "_draw_batch", stop_at_the_second)
+    result = run("generate", photo, "-p", PROMPT, "-p", "a man", "-n", 2, "--batch-size", 3, code=130)
+    assert [path.name for path in sorted((here / "out").iterdir())] == [
+        "01-a-photo-of-person-in-the-meadow-seed0.png",
+        "01-a-photo-of-person-in-the-meadow-seed1.png",
+        "02-a-man-person-seed0.png",
+    ]
+    assert "3 of 4 pictures are drawn and kept in out" in result.stderr
+
+
+@pytest.fixture
+def no_models(monkeypatch):
+    """Opening a model ends the test."""
+    from adaface.pipelines.personalizer import Personalizer
+
+    monkeypatch.setattr(Personalizer, "from_pretrained", lambda *_, **__: pytest.fail("models were opened"))
+
+
+def test_prompts_and_names_are_checked_before_models_are_opened(photo, no_models):
+    run("embed", photo, "-o", "alice.safetensors")
+    file = ("--identity", "alice.safetensors")
+    assert "no subject <bob>" in error("generate", *file, "-p", "<alice> and <bob>")
+    assert "<alice> twice" in error("generate", *file, *file, "-p", "<alice>")
+    assert "<alice> twice" in error("generate", photo, "--name", "alice", *file, "-p", "<alice>")
+    assert "names none of <me>, <alice>" in error("generate", photo, "--name", "me", *file, "-p", "a man")
+
+
+def test_a_demo_that_cannot_be_measured_is_not_drawn(tiny_stack, here, no_models):
+    copy = shutil.copytree(tiny_stack, here / "copy")
+    (copy / "clip" / "config.json").unlink()
+    assert "config.json: missing" in error("demo", "--stack", copy)
+    data = json.loads((copy / "stack.json").read_text())
+    del data["roles"]["clip"]
+    (copy / "stack.json").write_text(json.dumps(data))
+    assert 'has no role "clip"' in error("demo", "--stack", copy)
+
+
+def test_a_demos_pictures_stay_when_measuring_fails(here, monkeypatch):
+    from adaface.errors import FormatError
+    from adaface.evaluation.text_match import ClipScorer
+
+    def fail(*_, **__):
+        raise FormatError("broken")
+
+    monkeypatch.setattr(ClipScorer, "from_pretrained", fail)
+    run("demo", "-o", "d", code=1)
+    assert len(list((here / "d").glob("0*.png"))) == 6
+
+
+# --- advice that can be followed
+
+
+def test_advice_about_photos_names_options_that_are_there(photo, here):
+    camera = pytest.importorskip("skimage.data").camera()[70:230, 140:300]
+    Image.fromarray(camera).save(here / "man.png")
+    assert "use them all with keep_all (--keep-all)" in error("embed", photo, "man.png")
+    report = json.loads(run("embed", photo, "man.png", "--keep-all", "--json").stdout)
+    assert report["photos_used"] == 2
+
+
+def test_a_face_that_is_too_small_can_be_used_all_the_same(here, astronaut):
+    Image.fromarray(astronaut).resize((64, 64)).save(here / "small.png")
+    assert "(--min-face)" in error("generate", "small.png", "-p", PROMPT, "-n", 1)
+    run("generate", "small.png", "-p", PROMPT, "-n", 1, "--steps", 1, "--min-face", 5)
+
+
+def test_every_option_that_a_message_names_is_one_of_generate(repo):
+    text = "".join(path.read_text(encoding="utf-8") for path in (repo / "src/adaface/face").glob("*.py"))
+    named = set(re.findall(r"(?<=\W)--[a-z-]+", text))
+    assert {"--keep-all", "--min-face", "--reference"} <= named
+    options = {
+        name for option in typer.main.get_command(app).commands["generate"].params for name in option.opts
+    }
+    assert named <= options
+
+
+def test_a_person_of_another_recogniser_is_not_compared(photo, here):
+    run("embed", photo, "-o", "alice.safetensors")
+    alice = Identity.load("alice.safetensors")
+    strange = {**alice.provenance, "recognizer": "glintr100-12345678"}
+    Identity("alice", alice.subject_embeds, torch.ones(512), strange).save("alice.safetensors")
+    command = ("generate", "--identity", "alice.safetensors", "-p", "<alice>", "-n", 1, "--steps", 1)
+    report = json.loads(run(*command, "--json").stdout)
+    assert report["pictures"][0]["people"]["alice"]["similarity"] is None

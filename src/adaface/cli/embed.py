@@ -25,6 +25,8 @@ def embed(
     face_position: options.FacePosition = None,
     reference: options.Reference = None,
     strict: options.Strict = False,
+    keep_all: options.KeepAll = False,
+    min_face: options.MinFace = None,
     stack: options.StackName = "mini",
     device: options.Device = "auto",
     as_json: options.AsJson = False,
@@ -37,7 +39,7 @@ def embed(
     textual inversions read the file too.
     """
     with mistakes_told(as_json):
-        choice = FaceChoice(face_index, face_position, reference, strict)
+        choice = FaceChoice(face_index, face_position, reference, strict, keep_all, min_face)
         report = carry_out(photos or [], file, name, choice, stack, device)
         if as_json:
             print_json(report)
@@ -56,7 +58,6 @@ def carry_out(
     AdaFaceError.
     """
     from adaface.identity.names import check_name, slot
-    from adaface.pipelines.recognition import stack_analyzer
     from adaface.pipelines.stack import Stack
 
     if not photos:
@@ -67,7 +68,7 @@ def carry_out(
     check_folder(file.parent)
     stack = Stack.load(stack_name)
     with working("Looking at the photos"):
-        analyzer = stack_analyzer(stack)
+        analyzer = choice.analyzer(stack)
         found = look_at(photos, analyzer, choice)
     with working("Opening the models"):
         from adaface.pipelines.embedder import Embedder

@@ -12,7 +12,7 @@ import typer
 from adaface.cli import options
 from adaface.cli.console import mistakes_told, out, print_json, progress, say, since_start, working
 from adaface.cli.people import FaceChoice, look_at, source_tiles
-from adaface.cli.pictures import check_folder, read_prompts, save_pictures, save_png
+from adaface.cli.pictures import Album, check_folder, read_prompts, save_png
 from adaface.errors import ConfigError
 from adaface.spec import DEFAULT_SUBJECT
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from adaface.identity.files import Identity
     from adaface.pipelines.generation import Generation
     from adaface.pipelines.personalizer import Personalizer
+    from adaface.pipelines.stack import Stack
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,8 @@ def generate(
     face_position: options.FacePosition = None,
     reference: options.Reference = None,
     strict: options.Strict = False,
+    keep_all: options.KeepAll = False,
+    min_face: options.MinFace = None,
     steps: Annotated[int | None, options.look("--steps", "Denoising steps; more is slower.")] = None,
     guidance: Annotated[
         tuple[float, float] | None,
@@ -131,7 +134,7 @@ def generate(
         order = Order(
             photos=photos or (), files=identity or (), name=name or DEFAULT_SUBJECT,
             prompts=read_prompts(prompt or (), prompt_file),
-            choice=FaceChoice(face_index, face_position, reference, strict),
+            choice=FaceChoice(face_index, face_position, reference, strict, keep_all, min_face),
             stack=stack, device=device, folder=folder, num_images=num_images, seed=seed, settings=settings,
         )  # fmt: skip
         report = carry_out(order, quiet=as_json)
@@ -143,32 +146,19 @@ def carry_out(order: Order, *, quiet: bool = False) -> dict[str, Any]:
     """Do what `adaface generate` does, and return what `--json` prints. Raises what goes wrong as an
     AdaFaceError.
     """
-    _check(order)
-    personalizer, people, sources = _meet(order)
-    ready = since_start()
-    with progress("Drawing") as on_step:
-        made = personalizer.generate(
-            order.prompts,
-            people,
-            num_images=order.num_images,
-            seed=order.seed,
-            on_step=on_step,
-            **order.settings,
-        )
-    a_picture = (since_start() - ready) / len(made)
-    paths = save_pictures(order.folder, made, personalizer.stack.name if personalizer.stack else "")
+    personalizer, people, sources = _meet(order, _checked(order))
+    made, album, ready = _draw(personalizer, people, order)
     scores = _scores(personalizer, people, made)
     grid = save_png(order.folder / "grid.png", _grid(sources, order, made, scores))
     report = {
         "pictures": [
             {"file": str(path), "prompt": prompt, "seed": seed, "people": score}
-            for path, prompt, seed, score in zip(paths, made.prompts, made.seeds, scores, strict=True)
+            for path, prompt, seed, score in zip(album.paths, made.prompts, made.seeds, scores, strict=True)
         ],
         "grid": str(grid),
         "settings": made.settings.to_json(),
         "notes": list(made.notes),
-        "seconds_cold": round(ready + a_picture, 2),
-        "seconds_per_picture": round(a_picture, 3),
+        **album.seconds(ready),
         "seconds": round(since_start(), 2),
     }
     if not quiet:
@@ -176,38 +166,74 @@ def carry_out(order: Order, *, quiet: bool = False) -> dict[str, Any]:
     return report
 
 
-def _check(order: Order) -> None:
-    """All that can be found wrong before a model is opened."""
-    from adaface.identity.names import check_name
+def _draw(
+    personalizer: "Personalizer", people: "Sequence[Identity]", order: Order
+) -> "tuple[Generation, Album, float]":
+    """The pictures, the album that they were saved into batch by batch, and when drawing began."""
+    stack = personalizer.stack.name if personalizer.stack else ""
+    album, ready = Album(order.folder, stack, order.num_images), since_start()
+    settings = {**order.settings, "num_images": order.num_images, "seed": order.seed}
+    try:
+        with progress("Drawing") as on_step:
+            made = personalizer.generate(order.prompts, people, on_step=on_step, on_batch=album, **settings)
+    except KeyboardInterrupt:
+        wanted = len(order.prompts) * order.num_images
+        say(f"{len(album.paths)} of {wanted} pictures are drawn and kept in {order.folder}")
+        raise
+    return made, album, ready
+
+
+def _checked(order: Order) -> "list[Identity]":
+    """The identities of files, once all is checked that can be found wrong before a model is opened."""
+    from adaface.identity.names import check_distinct, check_name
     from adaface.pipelines.settings import check_seeds
     from adaface.pipelines.stack import Stack
-    from adaface.prompt.template import parse
 
     if not order.photos and not order.files:
         raise ConfigError("nobody to draw. Give a photo, or --identity FILE")
     check_name(order.name)
     check_folder(order.folder)
     check_seeds(order.seed, order.num_images)
-    Stack.load(order.stack).recommended().override(order.settings)
-    if not order.files:
-        for text in order.prompts:
-            parse(text, [order.name])
+    stack = Stack.load(order.stack)
+    stack.recommended().override(order.settings)
+    if order.files:
+        from adaface.identity.files import Identity
+
+        known = [Identity.load(file) for file in order.files]
+    else:
+        known = []
+    names = [order.name] * bool(order.photos) + [one.name for one in known]
+    check_distinct(names)
+    _check_prompts(order.prompts, names, stack)
+    return known
 
 
-def _meet(order: Order) -> "tuple[Personalizer, list[Identity], list[Tile]]":
+def _check_prompts(prompts: Sequence[str], names: Sequence[str], stack: "Stack") -> None:
+    """Do the prompts name nobody unknown? The tokenizer, whose own words may have brackets, is small."""
+    from adaface.prompt.template import parse
+
+    if all("<" not in prompt for prompt in prompts) and len(names) == 1:
+        return
+    from adaface.prompt.embedding import own_words
+    from adaface.text.folder import load_tokenizer
+
+    words = own_words(load_tokenizer(stack.path("base") / "tokenizer"))
+    for text in prompts:
+        parse(text, names, words)
+
+
+def _meet(order: Order, known: "Sequence[Identity]") -> "tuple[Personalizer, list[Identity], list[Tile]]":
     """Faces first, since they fail most; then the models."""
-    from adaface.pipelines.recognition import stack_analyzer
     from adaface.pipelines.stack import Stack
 
     stack = Stack.load(order.stack)
     with working("Looking at the photos"):
-        analyzer = stack_analyzer(stack)
+        analyzer = order.choice.analyzer(stack)
         found = look_at(order.photos, analyzer, order.choice) if order.photos else None
     with working("Opening the models"):
-        from adaface.identity.files import Identity
         from adaface.pipelines.personalizer import Personalizer
 
-        people = [Identity.load(file) for file in order.files]
+        people = list(known)
         personalizer = Personalizer.from_pretrained(stack, device=order.device, analyzer=analyzer)
         if found is not None:
             people.insert(0, personalizer.identity(found, name=order.name))
@@ -266,7 +292,7 @@ def _print(report: dict[str, Any]) -> None:
     used = ", ".join(f"{key} {value}" for key, value in report["settings"].items() if value not in (None, ""))
     out.print(f"Settings: {used}", highlight=False, markup=False)
     out.print(
-        f"First picture after {report['seconds_cold']:.1f} s (cold start), "
+        f"First picture after {report['seconds_cold']:.1f} s (cold start, from the command on), "
         f"then {report['seconds_per_picture']:.2f} s a picture. All of them: {report['grid']}",
         highlight=False, markup=False, soft_wrap=True,
     )  # fmt: skip

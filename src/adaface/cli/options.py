@@ -51,6 +51,16 @@ Strict = Annotated[
     typer.Option("--strict", help="Several faces, or photos that do not fit, are an error.",
                  rich_help_panel=FACE_PANEL),
 ]  # fmt: skip
+KeepAll = Annotated[
+    bool,
+    typer.Option("--keep-all", help="Use each photo, even if they seem to show several people.",
+                 rich_help_panel=FACE_PANEL),
+]  # fmt: skip
+MinFace = Annotated[
+    float | None,
+    typer.Option("--min-face", metavar="PIXELS", help="Smallest face that is used; usual is 20.",
+                 rich_help_panel=FACE_PANEL, show_default=False),
+]  # fmt: skip
 
 
 def look(flag: str, text: str, metavar: str | None = None) -> Any:

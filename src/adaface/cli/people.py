@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from adaface.cli.grid import Tile
     from adaface.face.analyzer import FaceAnalyzer
     from adaface.face.photos import PhotoSet
+    from adaface.pipelines.stack import Stack
 
 MAX_SOURCES = 4  # photos that are shown in a grid
 
@@ -23,10 +24,19 @@ class FaceChoice:
     position: tuple[float, float] | None = None
     reference: Path | None = None
     strict: bool = False
+    keep_all: bool = False
+    min_face: float | None = None  # in pixels; of the analyser, not of a call
 
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments of `FaceAnalyzer.identity`."""
-        return {name: getattr(self, name) for name in ("index", "position", "reference", "strict")}
+        names = ("index", "position", "reference", "strict", "keep_all")
+        return {name: getattr(self, name) for name in names}
+
+    def analyzer(self, stack: "Stack") -> "FaceAnalyzer":
+        """The analyser of the stack, with the least size of a face that was asked for."""
+        from adaface.pipelines.recognition import stack_analyzer
+
+        return stack_analyzer(stack, **({} if self.min_face is None else {"min_face_px": self.min_face}))
 
 
 def look_at(photos: Sequence[str], analyzer: "FaceAnalyzer", choice: FaceChoice) -> "PhotoSet":

@@ -4,9 +4,11 @@ import json
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adaface.cli.console import since_start
 from adaface.errors import ConfigError, MissingFileError, WriteError
 from adaface.files import write_atomic
 
@@ -58,17 +60,43 @@ def _prompts_of(file: Path) -> list[str]:
     return prompts
 
 
-def save_pictures(folder: Path, generation: "Generation", stack: str) -> list[Path]:
-    """One PNG a picture, with prompt, seed and settings as JSON in its text field "adaface".
+@dataclass
+class Album:
+    """Saves pictures batch by batch, as `Personalizer.generate` gives them to `on_batch`: what is drawn is
+    kept, whatever happens later.
 
-    Raises WriteError: a file cannot be written; those written before it are whole.
+    folder: where to. stack: its name. num_images: of each prompt, which numbers the files. paths: of the
+    files so far. drawn: for each batch, the seconds since the command was started when it was done.
     """
-    paths, number = [], 0
-    for image, record in zip(generation.images, generation.records(), strict=True):
-        number += record["seed"] == generation.seeds[0]  # each prompt starts with the first seed
-        name = f"{number:02d}-{slug(record['prompt'])}-seed{record['seed']}.png"
-        paths.append(save_png(folder / name, image, {**record, "stack": stack}))
-    return paths
+
+    folder: Path
+    stack: str
+    num_images: int
+    paths: list[Path] = field(default_factory=list)
+    drawn: list[float] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+
+    def __call__(self, batch: "Generation") -> None:
+        """One PNG a picture, with prompt, seed and settings as JSON in its text field "adaface".
+
+        Raises WriteError: a file cannot be written; those written before it are whole.
+        """
+        self.drawn.append(since_start())
+        self.sizes.append(len(batch))
+        for image, record in zip(batch.images, batch.records(), strict=True):
+            number = len(self.paths) // self.num_images + 1
+            name = f"{number:02d}-{slug(record['prompt'])}-seed{record['seed']}.png"
+            self.paths.append(save_png(self.folder / name, image, {**record, "stack": self.stack}))
+
+    def seconds(self, ready: float) -> dict[str, float]:
+        """`seconds_cold`: from the start of the process until the first batch was drawn.
+        `seconds_per_picture`: of the batches behind the first, or, if there is only one, of that, counted
+        from `ready`.
+        """
+        first, last = self.drawn[0], self.drawn[-1]
+        later = sum(self.sizes[1:])
+        warm = (last - first) / later if later else (first - ready) / self.sizes[0]
+        return {"seconds_cold": round(first, 2), "seconds_per_picture": round(warm, 3)}
 
 
 def save_png(path: Path, image: "Image.Image", record: dict[str, Any] | None = None) -> Path:

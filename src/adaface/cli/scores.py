@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def strangers_of(stack: "Stack", dim: int) -> "Floats | None":
-    """The stack's strangers, if it has any: (S, D_id)."""
+    """The stack's strangers, if it has any: (S, D_id). Raises FormatError: of another recogniser's length."""
     from adaface.evaluation.face_similarity import load_strangers
 
     return load_strangers(stack.path("strangers"), dim) if "strangers" in stack.roles else None
@@ -27,12 +27,16 @@ def score_faces(
     analyzer: "FaceAnalyzer",
     strangers: "Floats | None",
 ) -> list[dict[str, Any]]:
-    """For each picture `face_found`, `similarity` and `percentile`; the latter two None where nothing can be
-    said.
+    """For each picture `face_found`, `similarity` and `percentile`; None where nothing can be said.
+
+    That is so without an ID embedding, and with one of another recogniser, which lives in another space.
     """
     from adaface.evaluation.face_similarity import percentile, similarity
 
-    if identity.id_embedding is None:
+    origin = identity.provenance.get("recognizer", "unknown")
+    comparable = "unknown" in (origin, analyzer.recognizer.name) or origin == analyzer.recognizer.name
+    fits = identity.id_embedding is not None and len(identity.id_embedding) == analyzer.recognizer.dim
+    if identity.id_embedding is None or not (comparable and fits):
         return [{"face_found": None, "similarity": None, "percentile": None} for _ in images]
     return [
         {
