@@ -9,12 +9,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
+pytest_plugins = ["tiny", "tiny_text"]  # fixtures of random tiny models, for all rooms
+
 REPO = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="session", autouse=True)
 def one_torch_thread():
-    """Two cores are shared by many: one thread is also what makes sums repeatable."""
+    """One thread makes sums repeatable: with more, their order depends on the machine."""
     import torch
 
     torch.set_num_threads(int(os.environ.get("ADAFACE_TEST_THREADS", "1")))
