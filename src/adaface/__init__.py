@@ -8,36 +8,36 @@ M keys per token, F faces.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from adaface.encoder.id_prompter import Arc2FacePrompter
-    from adaface.encoder.inverse import AdaFaceEncoder
+if TYPE_CHECKING:  # "as" tells type checkers that these are for everybody
+    from adaface.encoder.id_prompter import Arc2FacePrompter as Arc2FacePrompter
+    from adaface.encoder.inverse import AdaFaceEncoder as AdaFaceEncoder
     from adaface.errors import (
-        AdaFaceError,
-        ConfigError,
-        DifferentPeopleError,
-        FaceError,
-        FaceTooSmallError,
-        FormatError,
-        ImageError,
-        MissingExtra,
-        MissingFileError,
-        NoFaceError,
-        PromptError,
-        SeveralFacesError,
-        ShapeError,
-        StackError,
-        WriteError,
+        AdaFaceError as AdaFaceError,
+        ConfigError as ConfigError,
+        DifferentPeopleError as DifferentPeopleError,
+        FaceError as FaceError,
+        FaceTooSmallError as FaceTooSmallError,
+        FormatError as FormatError,
+        ImageError as ImageError,
+        MissingExtra as MissingExtra,
+        MissingFileError as MissingFileError,
+        NoFaceError as NoFaceError,
+        PromptError as PromptError,
+        SeveralFacesError as SeveralFacesError,
+        ShapeError as ShapeError,
+        StackError as StackError,
+        WriteError as WriteError,
     )
-    from adaface.face.analyzer import FaceAnalyzer
-    from adaface.face.images import load_image
-    from adaface.face.preview import number_faces
-    from adaface.face.recognize import RecognizerSpec, load_recognizer
-    from adaface.face.types import AlignedCrop
-    from adaface.identity.files import Identity
-    from adaface.pipelines.personalizer import Personalizer
-    from adaface.pipelines.stack import Stack
-    from adaface.prompt.embedding import embed_prompt
-    from adaface.text.clip import TextEncoder
+    from adaface.face.analyzer import FaceAnalyzer as FaceAnalyzer
+    from adaface.face.images import load_image as load_image
+    from adaface.face.preview import number_faces as number_faces
+    from adaface.face.recognize import RecognizerSpec as RecognizerSpec, load_recognizer as load_recognizer
+    from adaface.face.types import AlignedCrop as AlignedCrop
+    from adaface.identity.files import Identity as Identity
+    from adaface.pipelines.personalizer import Personalizer as Personalizer
+    from adaface.pipelines.stack import Stack as Stack
+    from adaface.prompt.embedding import embed_prompt as embed_prompt
+    from adaface.text.clip import TextEncoder as TextEncoder
 
     __version__: str
 
@@ -72,37 +72,7 @@ _ROOMS = {
     "number_faces": "face.preview",
 }
 
-__all__ = [
-    "AdaFaceEncoder",
-    "AdaFaceError",
-    "AlignedCrop",
-    "Arc2FacePrompter",
-    "ConfigError",
-    "DifferentPeopleError",
-    "FaceAnalyzer",
-    "FaceError",
-    "FaceTooSmallError",
-    "FormatError",
-    "Identity",
-    "ImageError",
-    "MissingExtra",
-    "MissingFileError",
-    "NoFaceError",
-    "Personalizer",
-    "PromptError",
-    "RecognizerSpec",
-    "SeveralFacesError",
-    "ShapeError",
-    "Stack",
-    "StackError",
-    "TextEncoder",
-    "WriteError",
-    "__version__",
-    "embed_prompt",
-    "load_image",
-    "load_recognizer",
-    "number_faces",
-]
+__all__ = sorted([*_ROOMS, "__version__"])
 
 
 def __getattr__(name: str) -> Any:

@@ -1,5 +1,6 @@
 """`import adaface` is quick, quiet and light; its names are all there."""
 
+import ast
 import importlib
 import subprocess
 import sys
@@ -57,6 +58,20 @@ def test_the_public_names_are_sorted_and_unique():
 def test_a_public_name_can_be_imported(name: str):
     assert getattr(adaface, name) is not None
     assert name in dir(adaface)
+
+
+@pytest.mark.parametrize("room", ["", "face"])
+def test_type_checkers_see_the_same_names_as_the_interpreter(repo, room):
+    """`as` re-exports a name even where checkers are strict; the table at run time says the same."""
+    tree = ast.parse((repo / "src" / "adaface" / room / "__init__.py").read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    imported = [node for node in block.body if isinstance(node, ast.ImportFrom)]
+    typed = {alias.asname: f"{node.module}.{alias.name}" for node in imported for alias in node.names}
+    package = importlib.import_module(f"adaface.{room}".rstrip("."))
+    assert typed.keys() == set(package.__all__) - {"__version__"}
+    for name, home in typed.items():
+        thing = getattr(package, name)
+        assert f"{getattr(thing, '__module__', '')}.{name}" == home
 
 
 def test_an_unknown_name_is_an_attribute_error_that_says_it():

@@ -1,8 +1,7 @@
 """Prompts with people in them -> words and slots."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from adaface.errors import PromptError
 from adaface.prompt.template import CLASS_NOUNS, Slot, parse

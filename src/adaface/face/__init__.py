@@ -7,15 +7,24 @@ Runtime.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from adaface.face.align import align
-    from adaface.face.analyzer import FaceAnalyzer
-    from adaface.face.detect import YuNet
-    from adaface.face.images import load_image
-    from adaface.face.photos import LeftOut, PhotoSet
-    from adaface.face.preview import number_faces
-    from adaface.face.recognize import OnnxRecognizer, RecognizerSpec, load_recognizer
-    from adaface.face.types import AlignedCrop, Detection, Face, FaceDetector, FaceRecognizer
+if TYPE_CHECKING:  # "as" tells type checkers that these are for everybody
+    from adaface.face.analyzer import FaceAnalyzer as FaceAnalyzer
+    from adaface.face.detect import YuNet as YuNet
+    from adaface.face.images import load_image as load_image
+    from adaface.face.photos import LeftOut as LeftOut, PhotoSet as PhotoSet
+    from adaface.face.preview import number_faces as number_faces
+    from adaface.face.recognize import (
+        OnnxRecognizer as OnnxRecognizer,
+        RecognizerSpec as RecognizerSpec,
+        load_recognizer as load_recognizer,
+    )
+    from adaface.face.types import (
+        AlignedCrop as AlignedCrop,
+        Detection as Detection,
+        Face as Face,
+        FaceDetector as FaceDetector,
+        FaceRecognizer as FaceRecognizer,
+    )
 
 _FILES = {
     "AlignedCrop": "types",
@@ -29,29 +38,12 @@ _FILES = {
     "PhotoSet": "photos",
     "RecognizerSpec": "recognize",
     "YuNet": "detect",
-    "align": "align",
     "load_image": "images",
     "load_recognizer": "recognize",
     "number_faces": "preview",
 }
 
-__all__ = [
-    "AlignedCrop",
-    "Detection",
-    "Face",
-    "FaceAnalyzer",
-    "FaceDetector",
-    "FaceRecognizer",
-    "LeftOut",
-    "OnnxRecognizer",
-    "PhotoSet",
-    "RecognizerSpec",
-    "YuNet",
-    "align",
-    "load_image",
-    "load_recognizer",
-    "number_faces",
-]
+__all__ = sorted(_FILES)
 
 
 def __getattr__(name: str) -> Any:
