@@ -8,18 +8,27 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do \
 	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' >/dev/null 2>&1 \
 	&& { echo "$$p"; break; }; done)
 BIN := .venv/bin
+# Where torch comes from: an index of wheels, e.g. https://download.pytorch.org/whl/cpu, or .../whl/cu126 for CUDA
+# 12.6 (https://pytorch.org/get-started/locally names them). Empty: wherever pip is set up to look.
+TORCH_INDEX ?=
 ARGS ?=
 
 .PHONY: help venv demo test test-all lint format wheel clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  Each of them takes"
+	@echo "  TORCH_INDEX=URL  an index of torch wheels: https://download.pytorch.org/whl/cpu for CPUs,"
+	@echo "                   https://download.pytorch.org/whl/cu126 for CUDA 12.6; empty: pip's own choice"
+	@echo "  PYTHON=PATH      the Python 3.11 or 3.12 to make .venv with"
+	@echo "  ARGS=...         for adaface (demo) or pytest (test)"
 
 venv:  ## make or mend .venv (the other targets do this by themselves)
 	@if [ -z "$(PYTHON)" ]; then \
 		echo "No Python 3.11 or 3.12 on the path. Install one, or say where it is: make PYTHON=/path/to/python3.11 ..." >&2; \
 		exit 1; fi
-	@"$(PYTHON)" scripts/environment.py
+	@"$(PYTHON)" scripts/environment.py --torch-index "$(TORCH_INDEX)"
 
 demo: venv  ## a grid of pictures of the astronaut: out/demo/grid.png
 	@$(BIN)/adaface demo -o out/demo $(ARGS)

@@ -1,10 +1,11 @@
 """Make the folder .venv what constraints.txt says; quick when it already is. Needs Python's own library only.
 
-`python scripts/environment.py [--folder .venv] [--constraints constraints.txt] [--extras demo,dev]`
+`python scripts/environment.py [--folder .venv] [--constraints constraints.txt] [--extras demo,dev]
+[--torch-index URL]`
 
 A stamp in the folder records what was asked for and what was installed. If both still hold, nothing is done
 (0.5 s). A folder that is half-installed, or from which packages went, is repaired; one whose Python is gone
-is made anew.
+is made anew. Another index of torch wheels than the last time replaces torch; none leaves it as it is.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[1]
 NEWEST, OLDEST = (3, 12), (3, 11)
+TORCH_NOTE = "adaface-torch-index"  # file in the environment that keeps where its torch is from
 LISTING = "import json, os, sysconfig; print(json.dumps(sorted(os.listdir(sysconfig.get_path('purelib')))))"
 
 
@@ -28,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--folder", default=".venv")
     parser.add_argument("--constraints", default="constraints.txt")
     parser.add_argument("--extras", default="demo,dev")
+    parser.add_argument(
+        "--torch-index", default="", help="an index of wheels, such as .../whl/cpu, for torch"
+    )
     given = parser.parse_args(arguments)
     folder, constraints = REPO / given.folder, REPO / given.constraints
     if not OLDEST <= sys.version_info[:2] <= NEWEST:
@@ -37,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     asked = fingerprint(constraints, given.extras)
     stamp = folder / "adaface-stamp.json"
-    if is_ready(folder, stamp, asked):
+    if is_ready(folder, stamp, asked) and given.torch_index in ("", torch_index_of(folder)):
         return 0
     started = time.monotonic()
     print(
@@ -45,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     try:
         make(folder)
-        install(folder, constraints, given.extras)
+        install(folder, constraints, given.extras, given.torch_index)
     except subprocess.CalledProcessError as error:
         return fail(f"{' '.join(map(str, error.cmd[:4]))} ... ended with {error.returncode}. {advice(error)}")
     stamp.write_text(json.dumps({"asked": asked, "installed": installed(folder)}), encoding="utf-8")
@@ -85,6 +90,12 @@ def is_ready(folder: Path, stamp: Path, asked: str) -> bool:
     return record.get("asked") == asked and record.get("installed") == installed(folder)
 
 
+def torch_index_of(folder: Path) -> str:
+    """The index of wheels that the environment's torch was asked from; "" if pip chose."""
+    note = folder / TORCH_NOTE
+    return note.read_text(encoding="utf-8") if note.is_file() else ""
+
+
 def make(folder: Path) -> None:
     """An environment with a Python of our version and a pip that runs; an unusable one is replaced."""
     (folder / "adaface-stamp.json").unlink(missing_ok=True)
@@ -99,7 +110,7 @@ def make(folder: Path) -> None:
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
 
 
-def install(folder: Path, constraints: Path, extras: str) -> None:
+def install(folder: Path, constraints: Path, extras: str, torch_index: str = "") -> None:
     """torch first, by its pin, so that nothing else brings a build of its own; then the rest; then this."""
     pip = [
         python_of(folder),
@@ -111,11 +122,21 @@ def install(folder: Path, constraints: Path, extras: str) -> None:
         "-c",
         constraints,
     ]
-    subprocess.run([*pip, "torch"], check=True)
+    install_torch(folder, pip, torch_index)
     subprocess.run([*pip, "hatchling", "editables"], check=True)
     ours = [f"{REPO}[{extras}]" if extras else str(REPO)]
     subprocess.run([*pip, "--no-build-isolation", "--editable", *ours], check=True)
     repair(folder, pip)
+
+
+def install_torch(folder: Path, pip: Sequence[Path | str], index: str) -> None:
+    """torch and what it needs, from `index` if there is one; pip itself would keep a build from elsewhere."""
+    if index and index != torch_index_of(folder):
+        remove = ["-m", "pip", "--disable-pip-version-check", "uninstall", "--quiet", "--yes", "torch"]
+        subprocess.run([python_of(folder), *remove], check=True)
+    subprocess.run([*pip, *(["--index-url", index] if index else []), "torch"], check=True)
+    if index:
+        (folder / TORCH_NOTE).write_text(index, encoding="utf-8")
 
 
 def repair(folder: Path, pip: Sequence[Path | str]) -> None:

