@@ -8,7 +8,7 @@ import pytest
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "adaface"
 MAX_LINES = 400
-MAX_FILES = 24
+MAX_FILES = 14  # what face and pipelines hold: a listing that is read at a glance; more is two rooms
 
 Named = Iterator[tuple[str, ast.AST]]
 
@@ -56,7 +56,11 @@ def test_a_file_is_short_enough_to_read():
 
 
 def test_a_room_holds_few_files():
-    rooms = {folder.name: len(list(folder.glob("*.py"))) for folder in SOURCE.iterdir() if folder.is_dir()}
+    rooms = {
+        folder.relative_to(SOURCE).as_posix(): len(list(folder.glob("*.py")))
+        for folder in [SOURCE, *SOURCE.rglob("*")]
+        if folder.is_dir()
+    }
     assert {name: count for name, count in rooms.items() if count > MAX_FILES} == {}
 
 
