@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-ID_WIDTH = 32
+ID_WIDTH = 128  # as SFace
 FACE_POINTS = np.array([[0.36, 0.42], [0.64, 0.42], [0.5, 0.56], [0.4, 0.7], [0.6, 0.7]])
 
 
@@ -51,7 +51,7 @@ def _write_pack(
     }
     if labelled:
         fields |= {
-            "age": rng.integers(18, 90, count).astype(np.uint8),
+            "age": np.sort(rng.integers(18, 90, count)).astype(np.uint8),  # the real pack is in order of age
             "gender": rng.integers(0, 2, count).astype(np.uint8),
         }
     else:

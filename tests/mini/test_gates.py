@@ -5,7 +5,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from adaface.mini.gates import CHOICES, HeldOut, _hits, all_facts, interval, margins, share
+from adaface.errors import ConfigError
+from adaface.mini.gates import CHOICES, COMBINATIONS, _hits, all_facts, interval, measure, share
+from adaface.mini.people import HeldOut, held_out, margins
 
 
 def people(*directions) -> HeldOut:
@@ -56,3 +58,77 @@ def test_intervals_hold_their_mean_and_narrow_with_people():
 def test_a_share_is_the_ratio_of_means_over_the_same_people():
     part = np.array([0.1, 0.2, 0.3])
     assert share(part, part * 2) == pytest.approx((0.5, 0.5, 0.5))
+
+
+def test_a_share_of_nothing_is_nothing():
+    part, none = np.array([-0.1, -0.2, -0.3]), np.zeros(3)
+    assert share(part, none) == (0.0, 0.0, 0.0)
+    assert share(part, part) == (0.0, 0.0, 0.0), "two margins below zero are no success"
+
+
+def test_more_people_than_there_are_is_an_error_that_counts_them(drawn_data):
+    assert len(held_out(drawn_data, 6).given) == 6
+    with pytest.raises(ConfigError, match="people=7: .* has 6 held-out people.*Give 2 to 6"):
+        held_out(drawn_data, 7)
+
+
+def test_the_photo_that_is_given_never_scores(drawn_data):
+    people = held_out(drawn_data, 6)
+    for given, rows, others in zip(people.given, people.rows, people.others, strict=True):
+        assert given not in rows
+        assert torch.equal(people.pack.ids[rows], others)
+
+
+class Second:
+    """A recogniser of another width: mean colours of the crop's quarters."""
+
+    name, dim = "quarters", 12
+
+    def __call__(self, crops):
+        quarters = crops.reshape(-1, 2, 56, 2, 56, 3).mean((2, 4)).reshape(len(crops), 12).astype(np.float32)
+        return quarters / np.linalg.norm(quarters + 1e-3, axis=1, keepdims=True)
+
+
+@pytest.fixture(scope="module")
+def table(smoke_build, drawn_data):
+    return measured(smoke_build, drawn_data, "cpu")
+
+
+def measured(smoke_build, drawn_data, device):
+    from adaface.evaluation.text_match import ClipScorer
+    from adaface.mini.measuring import held_out_world
+    from adaface.pipelines.personalizer import Personalizer
+    from adaface.pipelines.stack import Stack
+
+    stack = Stack.load(smoke_build.out / "stack")
+    personalizer = Personalizer.from_pretrained(stack, device=device, dtype="float32")
+    personalizer.settings = personalizer.settings.override({"steps": 2})
+    clip = ClipScorer.from_pretrained(stack.path("clip"), device=device)
+    told: list[str] = []
+    gates = measure(
+        personalizer,
+        clip,
+        held_out_world(drawn_data, stack),
+        held_out(drawn_data, 4),
+        tell=told.append,
+        second=Second(),
+    )
+    assert told == ["autoencoder", "teacher", "encoder", "captions", "second recogniser quarters"]
+    return {gate.name: gate for gate in gates}
+
+
+def test_every_gate_of_a_whole_stack_is_measured(table):
+    assert len(table) == 9
+    assert all(np.isfinite([gate.value, gate.low, gate.high]).all() for gate in table.values())
+    assert all(gate.low <= gate.value <= gate.high for gate in table.values())
+    ceiling = table["VAE ceiling: similarity of a reconstruction to its crop"]
+    assert -1 <= ceiling.value <= 1 and ceiling.aim == 0.65
+    assert "encoder: margin by quarters, share of the reconstructions'" in table
+    assert COMBINATIONS == 125
+
+
+@pytest.mark.gpu
+def test_the_gates_are_measured_on_a_gpu_too(smoke_build, drawn_data, table):
+    ceiling = "VAE ceiling: similarity of a reconstruction to its crop"
+    there = measured(smoke_build, drawn_data, "cuda")
+    assert there[ceiling].value == pytest.approx(table[ceiling].value, abs=0.02)

@@ -44,3 +44,16 @@ def test_held_out_people_are_never_in_the_training_split(drawn_data):
     train, held = (load_full(drawn_data, split=split) for split in (0, 1))
     assert len(train) and len(held)
     assert not (set(train.person.tolist()) & set(held.person.tolist()))
+
+
+def test_fewer_close_ups_keep_all_ages(drawn_data, tmp_path):
+    whole, part = (drawn_data / "utkface_64.npz").stat().st_size, tmp_path / "less.zip"
+    limit = write_pack(drawn_data, tmp_path / "whole.zip", 10**7) - whole // 2
+    write_pack(drawn_data, part, limit)
+    with zipfile.ZipFile(part) as archive:
+        archive.extractall(tmp_path / "data")
+    before, after = (load_close(folder).age for folder in (drawn_data, tmp_path / "data"))
+    assert 4 <= len(after) < len(before)
+    halves = [float((ages < before.median()).float().mean()) for ages in (before, after)]
+    assert abs(halves[0] - halves[1]) < 0.15
+    assert after.max() > before.float().quantile(0.8), "the old ones stand last"

@@ -4,9 +4,8 @@ Pictures come from the stock pipeline, faces are found by the detector, every me
 people.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,21 +15,18 @@ from PIL import Image
 from torch import Generator, Tensor
 
 from adaface.evaluation.text_match import ClipScorer
-from adaface.face.align import align as align_face
-from adaface.face.detect import YuNet
+from adaface.face.types import FaceRecognizer
+from adaface.mini.people import Crops, HeldOut, Row, embed_crops, find, margins, seen_by
 from adaface.mini.recipes.latents import World
-from adaface.mini.recipes.sface import SFace, embed
+from adaface.mini.recipes.sface import SFace
 from adaface.mini.world.captions import plain_caption
-from adaface.mini.world.data import FacePack, load_full
 from adaface.mini.world.facts import ACCESSORIES, BACKGROUNDS, CLASS_WORDS, STYLES, Facts, compose
-from adaface.mini.world.geometry import SIZE
+from adaface.mini.world.geometry import SIZE, align
 from adaface.pipelines.drawing import Drawing, draw
 from adaface.pipelines.personalizer import Personalizer
 
-ZOOM = 4  # generated 64-pixel pictures are enlarged before the detector sees them
 CHOICES = 32  # captions that a picture chooses among
-
-Row = NDArray[np.float64]
+COMBINATIONS = len(BACKGROUNDS) * len(ACCESSORIES) * len(STYLES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,69 +46,6 @@ class Gate:
         return None if self.aim is None else self.value >= self.aim
 
 
-@dataclass(frozen=True, kw_only=True)
-class HeldOut:
-    """People who were never trained on: one photo makes the identity, the others score it.
-
-    given: rows of `pack`. others: mean direction of the other photos, (P, n_p, D_id) as a list.
-    """
-
-    pack: FacePack
-    given: Tensor
-    others: list[Tensor]
-
-    @property
-    def ids(self) -> Tensor:
-        """ID embeddings of the given photos: (P, D_id)."""
-        return self.pack.ids[self.given]
-
-
-def held_out(data: str | Path, people: int, seed: int = 0) -> HeldOut:
-    """So many held-out people with at least two photos each, drawn by `seed`; the same for every model."""
-    pack = load_full(data, split=1)
-    generator = torch.Generator().manual_seed(seed)
-    rows_of = {int(p): (pack.person == p).nonzero()[:, 0] for p in pack.person.unique()}
-    names = [p for p, rows in rows_of.items() if len(rows) > 1]
-    chosen = [names[i] for i in torch.randperm(len(names), generator=generator)[:people]]
-    mixed = [rows_of[p][torch.randperm(len(rows_of[p]), generator=generator)] for p in chosen]
-    return HeldOut(
-        pack=pack,
-        given=torch.stack([rows[0] for rows in mixed]),
-        others=[pack.ids[rows[1:11]] for rows in mixed],
-    )
-
-
-def margins(vectors: Tensor, found: Tensor, people: HeldOut) -> Row:
-    """Per person (P,): mean cosine to other photos of the person, minus to those of all others.
-
-    vectors: (P, D_id) of what was drawn for each. found: (P,) bool; the margin is 0 where no face was found.
-    """
-    own = torch.stack([(v * o).sum(-1).mean() for v, o in zip(vectors, people.others, strict=True)])
-    centres = torch.stack([o.mean(0) for o in people.others])  # mean cosine = cosine with the mean vector
-    cosines = vectors @ centres.T
-    count = len(vectors)
-    strangers = (cosines.sum(1) - cosines.diagonal()) / (count - 1)
-    return np.asarray(torch.where(found, own - strangers, torch.zeros(())).double())
-
-
-def find_and_embed(pictures: Sequence[Image.Image], recognizer: SFace) -> tuple[Tensor, Tensor]:
-    """Vectors (N, D_id) of the largest faces in enlarged pictures, and where one was found (N,) bool."""
-    detect = YuNet()
-    crops, found = [], []
-    for picture in pictures:
-        large = np.asarray(
-            picture.convert("RGB").resize([side * ZOOM for side in picture.size], Image.Resampling.BICUBIC)
-        )
-        faces = detect(large)
-        found.append(bool(faces))
-        best = max(faces, key=lambda f: float((f.box[2] - f.box[0]) * (f.box[3] - f.box[1])), default=None)
-        crops.append(align_face(large, best.landmarks) if best else np.zeros((112, 112, 3), np.uint8))
-    faces112 = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float()
-    with torch.no_grad():
-        vectors = torch.cat([recognizer(chunk) for chunk in faces112.split(32)])
-    return vectors, torch.tensor(found)
-
-
 def interval(per_person: Row, draws: int = 1000, seed: int = 0) -> tuple[float, float, float]:
     """Mean and 95 % bootstrap interval over people."""
     rng = np.random.default_rng(seed)
@@ -122,11 +55,16 @@ def interval(per_person: Row, draws: int = 1000, seed: int = 0) -> tuple[float, 
 
 
 def share(part: Row, whole: Row, draws: int = 1000, seed: int = 0) -> tuple[float, float, float]:
-    """Ratio of two means over the same people, with its 95 % bootstrap interval."""
+    """Ratio of two means over the same people, with its 95 % bootstrap interval; 0 of nothing is 0."""
     rng = np.random.default_rng(seed)
     rows = rng.integers(len(part), size=(draws, len(part)))
-    low, high = np.percentile(part[rows].mean(1) / whole[rows].mean(1), [2.5, 97.5])
-    return float(part.mean() / whole.mean()), float(low), float(high)
+    low, high = np.percentile(_ratio(part[rows].mean(1), whole[rows].mean(1)), [2.5, 97.5])
+    return float(_ratio(part.mean(keepdims=True), whole.mean(keepdims=True))[0]), float(low), float(high)
+
+
+def _ratio(part: Row, whole: Row) -> Row:
+    """part / whole, 0 where there is nothing to have a share of (two wrongs would make a positive share)."""
+    return np.where(whole > 0, part / np.where(whole > 0, whole, 1), 0.0)
 
 
 @torch.no_grad()
@@ -137,52 +75,89 @@ def measure(
     people: HeldOut,
     seed: int = 0,
     tell: Callable[[str], None] = lambda what: None,
+    second: FaceRecognizer | None = None,
 ) -> list[Gate]:
     """The whole table, in the order in which the parts build on each other.
 
-    world: of the held-out people. tell: called with the name of each part before it is measured.
+    world: of the held-out people. tell: called with the name of each part before it is measured. second:
+    another recogniser, whose own lines come last: the pictures were made and chosen by SFace, not by it.
+    Everything runs where the personalizer is; figures are counted on the CPU.
     """
     tell("autoencoder")
-    recognizer = SFace()
-    same, ceiling = reconstructions(personalizer.pipe.vae, recognizer, people)
+    recognizer = SFace().to(personalizer.pipe.vae.device)
+    crops, back = reconstructions(personalizer.pipe.vae, people)
+    vectors = embed_crops(recognizer, back)
+    everyone = torch.ones(len(vectors), dtype=torch.bool)
+    same, ceiling = (embed_crops(recognizer, crops) * vectors).sum(-1), margins(vectors, everyone, people)
     gates = [
-        _gate("VAE ceiling: similarity of a reconstruction to its crop", interval(same), 0.65),
+        _gate("VAE ceiling: similarity of a reconstruction to its crop", interval(_row(same)), 0.65),
         _gate("margin of the reconstructions", interval(ceiling), None),
     ]
     drawn = {}
     for role, contexts in (("teacher", teacher_contexts), ("encoder", encoder_contexts)):
         tell(role)
-        pictures = _pictures(personalizer, contexts(personalizer, people.ids), seed)
-        drawn[role] = find_and_embed(pictures, recognizer)
+        drawn[role] = find(_pictures(personalizer, contexts(personalizer, people.ids), seed))
     for role, (_, found) in drawn.items():
         gates.append(_gate(f"{role}: faces found", interval(_row(found.float())), 0.9))
     tell("captions")
     gates += retrieval(personalizer, clip, world, seed)
     for role, aim in (("teacher", 0.5), ("encoder", 0.35)):
-        gates.append(_identity_gate(role, margins(*drawn[role], people), ceiling, aim))
+        faces, found = drawn[role]
+        part = margins(embed_crops(recognizer, faces), found, people)
+        gates.append(_identity_gate(f"{role}: identity margin", part, ceiling, aim))
+    if second is not None:
+        tell(f"second recogniser {second.name}")
+        gates += _second_opinion(second, people, back, drawn)
     return gates
 
 
-def reconstructions(vae: AutoencoderKL, recognizer: SFace, people: HeldOut) -> tuple[Row, Row]:
-    """What the autoencoder leaves of a face: cosine to the crop, and the margin; each (P,)."""
-    crops = people.pack.images[people.given][:, :, 8 : 8 + SIZE, 8 : 8 + SIZE].float() / 255
+def _second_opinion(
+    second: FaceRecognizer, people: HeldOut, back: Crops, drawn: dict[str, tuple[Crops, Tensor]]
+) -> list[Gate]:
+    """The identity margins once more, by a recogniser that nothing was trained with: no aims."""
+    again = seen_by(second, people)
+    everyone = torch.ones(len(back), dtype=torch.bool)
+    ceiling = margins(torch.from_numpy(second(back)), everyone, again)
+    return [
+        _identity_gate(
+            f"{role}: margin by {second.name}",
+            margins(torch.from_numpy(second(crops)), found, again),
+            ceiling,
+            None,
+        )
+        for role, (crops, found) in drawn.items()
+    ]
+
+
+def reconstructions(vae: AutoencoderKL, people: HeldOut) -> tuple[Crops, Crops]:
+    """The given photos at 64 pixels and their reconstructions, as aligned faces (P, 112, 112, 3)."""
+    side = slice(8, 8 + SIZE)
+    pictures = people.pack.images[people.given][:, :, side, side].float() / 127.5 - 1
     marks = people.pack.landmarks[people.given] - 8
-    back = torch.cat([vae.decode(vae.encode(c * 2 - 1).latent_dist.mode()).sample for c in crops.split(32)])
-    vectors = embed(recognizer, back, marks)
-    same = (embed(recognizer, crops * 2 - 1, marks) * vectors).sum(-1)
-    everyone = torch.ones(len(vectors), dtype=torch.bool)
-    return _row(same), margins(vectors, everyone, people)
+    back = [
+        vae.decode(vae.encode(chunk.to(vae.device, vae.dtype)).latent_dist.mode()).sample.float().cpu()
+        for chunk in pictures.split(32)
+    ]
+    return _aligned(pictures, marks), _aligned(torch.cat(back), marks)
 
 
-def _identity_gate(role: str, part: Row, ceiling: Row, aim: float) -> Gate:
+def _aligned(pictures: Tensor, marks: Tensor) -> Crops:
+    """Pictures (P, 3, 64, 64) in -1..1 with landmarks (P, 5, 2) -> (P, 112, 112, 3) uint8."""
+    faces = align((pictures.clamp(-1, 1) + 1) * 127.5, marks)
+    return faces.round().byte().permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def _identity_gate(name: str, part: Row, ceiling: Row, aim: float | None) -> Gate:
     mean, low, high = interval(part)
-    name, note = f"{role}: identity margin, share of the reconstructions'", f"[{low:.3f}, {high:.3f}]"
-    return _gate(name, share(part, ceiling), aim, f"margin {mean:.3f} {note}")
+    note = f"margin {mean:.3f} [{low:.3f}, {high:.3f}]"
+    if ceiling.mean() <= 0:
+        note += "; the reconstructions have none to compare with"
+    return _gate(f"{name}, share of the reconstructions'", share(part, ceiling), aim, note)
 
 
 def teacher_contexts(personalizer: Personalizer, ids: Tensor) -> list[Tensor]:
     """The ID teacher's context of each person of ids (P, D_id), each (1, T, D)."""
-    return list(personalizer.id_prompter.context(ids).split(1))
+    return list(personalizer.id_prompter.context(ids.to(personalizer.pipe.device)).split(1))
 
 
 def encoder_contexts(personalizer: Personalizer, ids: Tensor) -> list[Tensor]:
@@ -196,16 +171,16 @@ def encoder_contexts(personalizer: Personalizer, ids: Tensor) -> list[Tensor]:
 
 
 def retrieval(
-    personalizer: Personalizer, clip: ClipScorer, world: World, seed: int, count: int = 64
+    personalizer: Personalizer, clip: ClipScorer, world: World, seed: int, count: int = COMBINATIONS
 ) -> list[Gate]:
-    """How often a picture's own caption wins among 32 with other facts.
+    """How often a picture's own caption wins among 32 with other facts; by default each combination once.
 
     Of drawn pictures, as a share of the rate on real composed ones; the note has both rates and that of drawn
     pictures with the captions of others.
     """
     generator = torch.Generator().manual_seed(seed)
     facts = all_facts(generator, count)
-    rows = torch.randperm(len(world.packs[0]), generator=generator)[:count]
+    rows = torch.randperm(len(world.packs[0]), generator=generator).repeat(count)[:count]
     real = _composed(world, rows, facts, generator)
     texts = [plain_caption(facts, i) for i in range(count)]
     contexts = [personalizer.prompt_embeds(text, {}).prompt_embeds for text in texts]
@@ -214,6 +189,8 @@ def retrieval(
     mixed = _hits(clip(drawn, texts)[:, np.roll(np.arange(count), 7)], seed)
     ratio = share(hits["drawn"], hits["real"])
     note = f"drawn {hits['drawn'].mean():.2f}, real {hits['real'].mean():.2f}, shuffled {mixed.mean():.2f}"
+    if not hits["real"].any():
+        note += "; the scorer fails on real pictures already"
     return [_gate("caption retrieval, share of the rate on real pictures", ratio, 0.8, note)]
 
 

@@ -27,21 +27,35 @@ def load_segmenter(path: str | Path) -> Segmenter:
     return segmenter.eval()
 
 
+def load_class_words(path: str | Path, id_width: int) -> ClassWordNet | None:
+    """Read the classifier's weights; None where there is no such file: then everybody is a "person"."""
+    if not Path(path).is_file():
+        return None
+    classifier = ClassWordNet(id_width)
+    classifier.load_state_dict({name: t.float() for name, t in load_file(path).items()})
+    return classifier.eval()
+
+
 def held_out_world(data: str | Path, stack: Stack) -> World:
     """People who were never trained on, cut out by the stack's segmenter; everybody is a "person"."""
     pack = load_full(data, split=1)
     some = pack.take(torch.arange(0, len(pack), max(1, len(pack) // 200)))
-    segmenter = load_segmenter(stack.folder / "world" / "segmenter.safetensors")
-    return World(some, some.take(torch.arange(0)), segmenter, ClassWordNet(pack.ids.shape[-1]).eval())
+    segmenter = load_segmenter(stack.path("world") / "segmenter.safetensors")
+    return World(some, some.take(torch.arange(0)), segmenter)
 
 
-def contact_sheet_of_world(data: str | Path, segmenter: str | Path, file: str | Path, seed: int) -> list[str]:
-    """Write 40 composed pictures to `file`; returns their captions, row by row."""
+def contact_sheet_of_world(data: str | Path, models: str | Path, file: str | Path, seed: int) -> list[str]:
+    """Write 40 composed pictures to `file`; returns their captions, row by row.
+
+    models: a folder with segmenter.safetensors and class_words.safetensors: run/faces of a build, or `world`
+    of a stack. Raises MissingFileError: no segmenter there.
+    """
     generator = torch.Generator().manual_seed(seed)
     pack = load_full(data, split=0)
     some = pack.take(torch.randperm(len(pack), generator=generator)[:SHEET])
-    close = load_close(data).take(torch.arange(0))
-    world = World(some, close, load_segmenter(segmenter), ClassWordNet(pack.ids.shape[-1]).eval())
+    classifier = load_class_words(Path(models) / "class_words.safetensors", pack.ids.shape[-1])
+    segmenter = load_segmenter(Path(models) / "segmenter.safetensors")
+    world = World(some, load_close(data).take(torch.arange(0)), segmenter, classifier)
     view = world.view(torch.arange(len(some)), generator, plain=False)
     sheet = contact_sheet(view.pictures, columns=10)
     write_atomic(file, lambda path: sheet.save(path, format="PNG"))

@@ -51,13 +51,20 @@ def _check(data: Path) -> None:
 
 
 def _close_ups(data: Path, limit: int, taken: int) -> bytes:
-    """As many close-ups as fit below `limit` bytes beside those that are taken."""
+    """As many close-ups as fit below `limit` bytes beside those that are taken.
+
+    They stand in order of age, so every so many-th is kept: all ages keep their shares.
+    """
     with np.load(data / f"{CLOSE_PACK}.npz", allow_pickle=False) as pack:
         rows = np.flatnonzero(pack["valid"] > MIN_VALID)
-        share = (limit - taken) / max(1, len(_thin(pack, rows)))
-        if share <= 0:
-            raise ConfigError(f"{limit} bytes are too few: {taken} are taken without close-ups")
-        return _thin(pack, rows[: int(len(rows) * min(1.0, share * 0.98))])
+        part = _thin(pack, rows)
+        count = len(rows)
+        while len(part) > limit - taken:
+            count = int(count * min(0.98, (limit - taken) / len(part)))
+            if count < 1:
+                raise ConfigError(f"{limit} bytes are too few: {taken} are taken without close-ups")
+            part = _thin(pack, rows[np.arange(count) * len(rows) // count])
+        return part
 
 
 def _thin(pack: "np.lib.npyio.NpzFile", rows: np.ndarray) -> bytes:

@@ -60,12 +60,16 @@ class World:
     """Face packs made into pictures: segmented, classified, jittered, composed."""
 
     def __init__(
-        self, full: FacePack, close: FacePack, segmenter: Segmenter, classifier: ClassWordNet
+        self, full: FacePack, close: FacePack, segmenter: Segmenter, classifier: ClassWordNet | None = None
     ) -> None:
+        """classifier: says man or woman, young or old, on the CPU; without it everybody is a "person"."""
         self.packs = (full, close)
         self.device = next(segmenter.parameters()).device
         self.masks = tuple(_masks(segmenter.eval(), pack.images) for pack in self.packs)
-        self.class_words = tuple(classifier.class_words(pack.ids) for pack in self.packs)
+        self.class_words = tuple(
+            classifier.class_words(pack.ids) if classifier else torch.zeros(len(pack), dtype=torch.long)
+            for pack in self.packs
+        )
 
     def view(
         self, rows: Tensor, generator: Generator, *, close: bool = False, plain: bool, fixed: bool = False
@@ -140,17 +144,22 @@ def cache(
 
     Close-ups: `close` times, composed. progress: told how many pictures each batch adds.
     """
-    parts = []
+    latents: list[Tensor] = []
+    landmarks: list[Tensor] = []
+    ids: list[Tensor] = []
+    facts: list[Facts] = []
     streams = [(plain, True, False), (composed, False, False), (close, False, True)]
     for rounds, is_plain, is_close in streams:
         for batch in world.everything(rounds, generator, plain=is_plain, close=is_close):
-            parts.append((encode(vae, batch.pictures).cpu(), batch))
+            latents.append(encode(vae, batch.pictures).cpu())  # the pictures themselves would fill the memory
+            landmarks.append(batch.landmarks.cpu())
+            ids.append(batch.ids.cpu())
+            facts.append(batch.facts)
             progress(len(batch.ids))
-    batches = [batch for _, batch in parts]
     names = Facts.__dataclass_fields__
     return LatentSet(
-        latents=torch.cat([latents for latents, _ in parts]),
-        landmarks=torch.cat([b.landmarks for b in batches]),
-        ids=torch.cat([b.ids for b in batches]),
-        facts=Facts(**{n: torch.cat([getattr(b.facts, n) for b in batches]) for n in names}),
+        latents=torch.cat(latents),
+        landmarks=torch.cat(landmarks),
+        ids=torch.cat(ids),
+        facts=Facts(**{n: torch.cat([getattr(f, n).cpu() for f in facts]) for n in names}),
     )

@@ -6,10 +6,8 @@ For training and for scoring in bulk; users' photos go through ONNX Runtime (`ad
 from collections.abc import Callable
 from typing import Any
 
-import onnx
 import torch
 import torch.nn.functional as F
-from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
 from adaface.errors import FormatError
@@ -71,6 +69,9 @@ _APPLY: dict[str, Callable[..., Tensor]] = {
 
 def _operations(path: str) -> list[Step]:
     """The chain of steps; quantised weights are expanded on the way."""
+    import onnx
+    from onnx import helper, numpy_helper
+
     graph = onnx.load(path).graph
     known = {t.name: torch.from_numpy(numpy_helper.to_array(t).copy()) for t in graph.initializer}
     chain: list[Step] = []
