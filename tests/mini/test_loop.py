@@ -2,10 +2,12 @@
 
 import json
 import os
+import resource
 import signal
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 from torch.testing import assert_close
 
@@ -120,3 +122,58 @@ def test_the_ends_of_a_run_must_be_ahead():
         LoopConfig(steps=0)
     with pytest.raises(ConfigError, match="ema_decay"):
         LoopConfig(ema_decay=1.0)
+
+
+def test_settings_that_would_divide_by_zero_or_stand_still_are_refused():
+    for name in ("warmup_steps", "log_every"):
+        with pytest.raises(ConfigError, match=f"{name}=0.*at least 1"):
+            LoopConfig(**{name: 0})
+    with pytest.raises(ConfigError, match="learning_rate=0.0: give one above 0"):
+        LoopConfig(learning_rate=0.0)
+
+
+def test_a_disk_that_fills_up_during_the_optimizers_part_is_a_write_error(tmp_path):
+    class Wide(Line):
+        """Weights that are never trained make no file; the optimizer's part is the larger one."""
+
+    fit(Wide(width=2000), config(1), tmp_path, generator())
+    before = saved(tmp_path, "state.safetensors").read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    size = len(before) + 100  # the weights fit, the optimizer's numbers do not
+    assert saved(tmp_path, "optimizer.pt").stat().st_size > size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        with pytest.raises(WriteError, match="not saved.*Free some space"):
+            fit(Wide(width=2000), config(2), tmp_path, generator())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert saved(tmp_path, "state.safetensors").read_bytes() == before
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_progress_is_told_after_each_step(tmp_path):
+    told = []
+    fit(Line(), config(4), tmp_path, generator(), lambda share, at: told.append((share, at.step)))
+    assert told == [(0.25, 1), (0.5, 2), (0.75, 3), (1.0, 4)]
+
+
+def test_metrics_are_means_since_the_last_line(tmp_path):
+    class Counting(Line):
+        def step(self, generator):
+            return super().step(generator) | {"count": torch.tensor(float(self.steps))}
+
+    fit(Counting(), LoopConfig(steps=5, bf16=False, log_every=2), tmp_path, generator())
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["count"] for row in rows] == [1.5, 3.5]
+
+
+def test_a_finished_run_ends_with_a_sample_of_the_averages(tmp_path):
+    class Seen(Line):
+        def sample(self):
+            return Image.new("RGB", (8, 8), "red")
+
+    fit(Seen(signal_at=1), config(2), tmp_path, generator())
+    assert not (tmp_path / "sample.png").exists(), "a stopped run ends at once"
+    fit(Seen(), config(2), tmp_path, generator())
+    with Image.open(tmp_path / "sample.png") as picture:
+        assert picture.size == (8, 8)

@@ -12,7 +12,7 @@ import math
 import shutil
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +53,12 @@ class LoopConfig:
             raise ConfigError(f"steps={self.steps}, seconds={self.seconds}: give both above 0")
         if not 0 <= self.ema_decay < 1:
             raise ConfigError(f"ema_decay={self.ema_decay}: give 0 <= ema_decay < 1")
+        if self.warmup_steps < 1 or self.log_every < 1:
+            raise ConfigError(
+                f"warmup_steps={self.warmup_steps}, log_every={self.log_every}: give both at least 1"
+            )
+        if not self.learning_rate > 0:
+            raise ConfigError(f"learning_rate={self.learning_rate}: give one above 0")
 
 
 class Recipe(Protocol):
@@ -78,20 +84,29 @@ class Progress:
     finished: bool = False  # False also when a signal stopped the run before its end
 
 
-def fit(recipe: Recipe, config: LoopConfig, folder: str | Path, generator: Generator) -> Progress:
+def fit(
+    recipe: Recipe,
+    config: LoopConfig,
+    folder: str | Path,
+    generator: Generator,
+    progress: Callable[[float, Progress], None] = lambda share, progress: None,
+) -> Progress:
     """Train until the end that `config` names; resumes from `folder`; leaves the averages in the modules.
 
-    Raises FormatError: the folder holds a run of another recipe.
+    progress: told after each step which share of the run is done (0..1), and where it stands.
+    Raises FormatError: the folder holds a run of another recipe. WriteError: disk trouble.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     run = _Run(recipe, config, generator)
     run.restore(folder)
     with _stop_flag() as stopped:
-        _train(run, folder, stopped)
+        trained = _train(run, folder, stopped, progress)
     run.save(folder)
     run.use_averages()
     run.progress.finished = run.share_done() >= 1
+    if trained and run.progress.finished:
+        _write_sample(run, folder)
     return run.progress
 
 
@@ -159,7 +174,7 @@ class _Run:
         }
         with _whole_folder(folder / f"{SAVES}{self.progress.step:09d}") as beside:
             save_file(tensors, beside / "state.safetensors")
-            torch.save(self.optimizer.state_dict(), beside / "optimizer.pt")
+            _write_optimizer(self.optimizer, beside / "optimizer.pt")
             (beside / "state.json").write_text(json.dumps(state))
 
     def restore(self, folder: Path) -> None:
@@ -179,10 +194,19 @@ class _Run:
             for name, weight in self.weights.items():
                 weight.copy_(tensors[f"weights.{name}"])
                 self.averages[name].copy_(tensors[f"averages.{name}"])
-        self.optimizer.load_state_dict(torch.load(saves[-1] / "optimizer.pt", weights_only=True))
+        state_of_optimizer = torch.load(saves[-1] / "optimizer.pt", weights_only=True, map_location="cpu")
+        self.optimizer.load_state_dict(state_of_optimizer)  # moves it to the weights
         self.generator.set_state(torch.tensor(state["generator"], dtype=torch.uint8))
         self.progress = Progress(step=state["step"], seconds=state["seconds"])
         log.info("resumed %s at step %d", folder, self.progress.step)
+
+
+def _write_optimizer(optimizer: torch.optim.Optimizer, path: Path) -> None:
+    """Raises OSError: disk trouble, which torch tells as a RuntimeError."""
+    try:
+        torch.save(optimizer.state_dict(), path)
+    except RuntimeError as error:
+        raise OSError(str(error).strip().splitlines()[0]) from error
 
 
 def _saves(folder: Path) -> list[Path]:
@@ -215,28 +239,32 @@ def _whole_folder(final: Path) -> Iterator[Path]:
         shutil.rmtree(save, ignore_errors=True)
 
 
-def _train(run: _Run, folder: Path, stopped: list[bool]) -> None:
+def _train(run: _Run, folder: Path, stopped: list[bool], tell: Callable[[float, Progress], None]) -> bool:
+    """Step until the end or a signal; True if there was a step left to do."""
     config, progress = run.config, run.progress
-    saved = time.monotonic()
-    sums: dict[str, float] = {}
-    since = progress.step
+    sums: dict[str, Tensor] = {}  # on the device: reading a term each step would make it wait for the host
+    first = since = progress.step
+    saved = last = time.monotonic()
     while run.share_done() < 1 and not stopped:
-        begun = time.monotonic()
-        terms = run.step()
-        for name, term in terms.items():
-            sums[name] = sums.get(name, 0.0) + float(term.detach())
-        now = time.monotonic()
-        progress.seconds += now - begun
+        for name, term in run.step().items():
+            sums[name] = sums.get(name, 0.0) + term.detach().float()
         if progress.step % config.log_every == 0:
-            _write_metrics(folder, progress, {n: s / (progress.step - since) for n, s in sums.items()})
+            means = {name: float(total) / (progress.step - since) for name, total in sums.items()}
+            _write_metrics(folder, progress, means)
             sums, since = {}, progress.step
+        now = time.monotonic()
+        progress.seconds += now - last
+        tell(run.share_done(), progress)
+        last = now
         if now - saved > config.save_every:
-            _checkpoint(run, folder)
-            saved = time.monotonic()
+            run.save(folder)
+            _write_sample(run, folder)
+            saved = last = time.monotonic()
+    return progress.step > first
 
 
-def _checkpoint(run: _Run, folder: Path) -> None:
-    run.save(folder)
+def _write_sample(run: _Run, folder: Path) -> None:
+    """What the averages do now, as `sample.png`."""
     with run.averaged(), torch.no_grad():
         picture = run.recipe.sample()
     if picture is not None:
