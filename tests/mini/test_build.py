@@ -1,10 +1,13 @@
 """A whole build from drawn pictures: each step runs, resumes, and ends in a stack that stock readers open."""
 
+import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from tests.mini.drawn import ID_WIDTH
 
 from adaface.errors import ConfigError, MissingFileError, StackError
@@ -13,7 +16,14 @@ from adaface.mini.config import PRESETS, preset
 from adaface.pipelines.personalizer import Personalizer
 from adaface.pipelines.stack import Stack
 
-PERSON = np.eye(ID_WIDTH, dtype=np.float32)[0]
+PEOPLE = np.eye(ID_WIDTH, dtype=np.float32)[:2]
+
+
+@pytest.fixture
+def copied(smoke_build, tmp_path):
+    """The smoke build once more, to be spoilt."""
+    shutil.copytree(smoke_build.out, tmp_path / "copy")
+    return steps.Build(smoke_build.data, tmp_path / "copy", preset("smoke"), torch.device("cpu"))
 
 
 def test_every_step_leaves_its_mark(smoke_build):
@@ -31,11 +41,31 @@ def test_a_stock_pipeline_opens_the_base(smoke_build):
     assert picture.size == (64, 64)
 
 
-def test_the_stack_draws_a_person(smoke_build):
+def test_the_stack_draws_people_from_ready_id_embeddings(smoke_build):
     personalizer = Personalizer.from_pretrained(smoke_build.out / "stack", device="cpu")
-    rows = personalizer.encoder(personalizer.id_prompter(torch.from_numpy(PERSON)[None]))
-    assert rows.shape == (1, 16, 32)
-    assert Stack.load(smoke_build.out / "stack").check_files()
+    one, two = (personalizer.identity(id_embedding=vector) for vector in PEOPLE)
+    assert one.subject_embeds.shape == (16, 128)
+    assert not torch.allclose(one.subject_embeds, two.subject_embeds, atol=1e-3)
+    pictures = [
+        np.asarray(personalizer.generate("a photo of <person>", who, num_images=1, steps=4).images[0])
+        for who in (one, two)
+    ]
+    assert pictures[0].shape == (64, 64, 3)
+    assert (pictures[0] != pictures[1]).any()
+    assert all(check.ok for check in Stack.load(smoke_build.out / "stack").check_files())
+
+
+@pytest.mark.parametrize("step", ["vae", "identity"])
+def test_the_identity_losses_are_part_of_a_smoke_build(smoke_build, step):
+    rows = [
+        json.loads(line) for line in (smoke_build.folder(step) / "metrics.jsonl").read_text().splitlines()
+    ]
+    assert rows[-1]["identity"] > 0
+
+
+@pytest.mark.parametrize("step", ["vae", "base", "identity", "encoder"])
+def test_a_finished_run_leaves_a_last_sample(smoke_build, step):
+    assert (smoke_build.folder(step) / "sample.png").is_file()
 
 
 def test_the_stack_is_whole_and_small(smoke_build):
@@ -97,6 +127,9 @@ def test_a_build_goes_on_from_a_stack(smoke_build, tmp_path):
     assert torch.equal(before, begun)
     steps.run(longer)
     Stack.load(tmp_path / "stack").verify()
+    card = (tmp_path / "stack" / "README.md").read_text()
+    assert "--start mini`" in card
+    assert "### The mini stack" in card.split("## The stack that it went on from")[1]
 
 
 def test_a_stack_of_other_sizes_cannot_be_gone_on_from(smoke_build, tmp_path):
@@ -107,3 +140,97 @@ def test_a_stack_of_other_sizes_cannot_be_gone_on_from(smoke_build, tmp_path):
     made.__dict__.update(tokenizer=smoke_build.tokenizer, latents=smoke_build.latents, vae=smoke_build.vae)
     with pytest.raises(StackError, match="other sizes"):
         made.base_recipe()
+
+
+def test_a_middle_step_done_anew_takes_what_follows_with_it(copied, caplog):
+    caplog.set_level("INFO")
+    (copied.out / "build.json").unlink()  # a build by other means has none
+    shutil.rmtree(copied.folder("clip"))
+    steps.run(copied, until="clip")
+    assert "clip is done anew: removing" in caplog.text
+    assert [step for step in steps.STEPS if copied.done(step)] == list(steps.STEPS)[:6]
+    assert not copied.folder("encoder").exists() and not copied.folder("stack").exists()
+    assert "step identity" not in caplog.text
+
+
+def test_another_setting_needs_another_folder_but_a_run_may_be_longer(copied):
+    begun = copied.config
+    copied.config = dataclasses.replace(begun, base_step=dataclasses.replace(begun.base_step, batch=6))
+    with pytest.raises(ConfigError, match=r"base_step.batch = 4, now it is 6.*choose a new --out"):
+        steps.run(copied)
+    copied.config = dataclasses.replace(begun, base=dataclasses.replace(begun.base, learning_rate=1.0))
+    with pytest.raises(ConfigError, match=r"base.learning_rate = 0.001, now it is 1.0"):
+        steps.run(copied)
+    copied.config = dataclasses.replace(begun, base=dataclasses.replace(begun.base, steps=3, seconds=60.0))
+    steps.run(copied)
+    assert json.loads((copied.out / "build.json").read_text())["base"]["steps"] == 3
+
+
+def test_what_to_start_from_is_looked_at_before_step_one(smoke_build, tmp_path):
+    def begin(**rest):
+        made = steps.Build(
+            smoke_build.data,
+            tmp_path / "out",
+            rest.pop("config", preset("smoke")),
+            torch.device("cpu"),
+            **rest,
+        )
+        steps.run(made)
+
+    stack = smoke_build.out / "stack"
+    with pytest.raises(ConfigError, match="--start and --vae-start: give one"):
+        begin(start=stack, vae_start=stack / "base" / "vae")
+    with pytest.raises(MissingFileError, match="config.json: no such file"):
+        begin(vae_start=tmp_path)
+    with pytest.raises(ConfigError, match="latents of 4 channels, this preset has 16"):
+        begin(vae_start=stack / "base" / "vae", config=preset("cpu"))
+    with pytest.raises(StackError, match="made with other sizes"):
+        begin(start=stack, config=preset("cpu"))
+    with pytest.raises(StackError, match="cannot be trained on"):
+        begin(start=tmp_path)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_stack_written_again_keeps_no_stray_files_and_has_the_runs_tokenizer(copied):
+    (copied.out / "stack" / "base" / "stray.txt").write_text("of an earlier version")
+    shutil.rmtree(copied.folder("stack"))
+    steps.run(copied)
+    assert not list((copied.out / "stack").rglob("stray.txt"))
+    ours = {p.name: p.read_bytes() for p in (copied.folder("faces") / "tokenizer").iterdir()}
+    for place in ("base/tokenizer", "id_prompter/tokenizer"):
+        assert {p.name: p.read_bytes() for p in (copied.out / "stack" / place).iterdir()} == ours
+    assert sorted(p.name for p in copied.out.iterdir()) == ["build.json", "run", "stack"]
+
+
+def test_the_card_tells_what_each_training_took(smoke_build):
+    figures = json.loads((smoke_build.folder("encoder") / "done.json").read_text())
+    assert figures["steps"] == 4 and figures["preset"] == "smoke" and "cpu" in figures["device"]
+    card = (smoke_build.out / "stack" / "README.md").read_text()
+    assert "adaface mini build --data DIR --out OUT --preset smoke`" in card
+    for step in ("faces", "vae", "base", "identity", "clip", "encoder"):
+        assert f"| {step} | " in card
+    assert f"| {figures['device']} | smoke |" in card
+
+
+def test_a_build_repeats_by_its_seed(smoke_build, tmp_path):
+    torch.manual_seed(12345)
+    again = steps.Build(smoke_build.data, tmp_path, preset("smoke"), torch.device("cpu"))
+    steps.run(again, until="vae")
+    for file in ("faces/segmenter", "faces/class_words", "vae/model/diffusion_pytorch_model"):
+        one, two = (load_file(made.out / "run" / f"{file}.safetensors") for made in (smoke_build, again))
+        assert all(torch.equal(one[name], two[name]) for name in one), file
+
+
+def test_new_base_weights_come_from_the_seed(smoke_build, tmp_path):
+    made = steps.Build(smoke_build.data, tmp_path, preset("smoke"), torch.device("cpu"))
+    made.__dict__.update(
+        {name: getattr(smoke_build, name) for name in ("tokenizer", "latents", "vae", "looks")}
+    )
+    before = torch.get_rng_state()
+    with made.seeded("base"):
+        torch.rand(3)
+    assert torch.equal(before, torch.get_rng_state()), "torch's own stream goes on as if unused"
+    one, two = (torch.nn.utils.parameters_to_vector(made.base_recipe().unet.parameters()) for _ in "ab")
+    made.config = dataclasses.replace(made.config, seed=1)
+    other = torch.nn.utils.parameters_to_vector(made.base_recipe().unet.parameters())
+    assert torch.equal(one, two) and not torch.equal(one, other)

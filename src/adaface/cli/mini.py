@@ -1,15 +1,17 @@
 """`adaface mini`: build the small stack from face packs, measure it, look at its world."""
 
 import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from adaface.cli import options
-from adaface.cli.console import mistakes_told, out, print_json, working
+from adaface.cli.console import err, mistakes_told, out, print_json, progress, say
 
 if TYPE_CHECKING:
+    from adaface.mini.build import Build
     from adaface.mini.gates import Gate
 
 app = typer.Typer(
@@ -30,7 +32,10 @@ def build(
     ] = "cpu",
     until: Annotated[str, typer.Option("--until", help="Stop after this step.")] = "stack",
     device: options.Device = "auto",
-    threads: Annotated[int, typer.Option("--threads", help="CPU threads.", min=1)] = 1,
+    threads: Annotated[
+        int | None,
+        typer.Option("--threads", help="CPU threads; without it 1, or all with --preset gpu.", min=1),
+    ] = None,
     vae_start: Annotated[
         Path | None, typer.Option("--vae-start", help="An autoencoder's folder to start from.")
     ] = None,
@@ -43,17 +48,16 @@ def build(
     `adaface mini build --data DIR --out runs/mini`
     """
     with mistakes_told(False):
-        from adaface.mini import build as steps
+        from adaface.mini.build import Build
         from adaface.mini.config import preset as find_preset
         from adaface.pipelines.devices import choose_device
         from adaface.pipelines.stack import Stack
 
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
-        logging.getLogger("httpx").setLevel(logging.WARNING)
-        _threads(threads)
+        _log_to_stderr()
+        _threads(threads or ((os.cpu_count() or 1) if preset == "gpu" else 1))
         begun = None if start is None else Stack.load(start).folder
-        made = steps.Build(data, folder, find_preset(preset), choose_device(device), vae_start, begun)
-        steps.run(made, until=until)
+        made = Build(data, folder, find_preset(preset), choose_device(device), vae_start, begun)
+        _run(made, until)
         result = folder / "stack" if until == "stack" else folder / "run" / until
         out.print(str(result), highlight=False, soft_wrap=True)
 
@@ -64,21 +68,33 @@ def gates(
     stack: options.StackName = "mini",
     people: People = 64,
     seed: Annotated[int, typer.Option("--seed", help="Draws the people and the pictures.")] = 0,
+    device: options.Device = "cpu",
+    second: Annotated[
+        Path | None,
+        typer.Option("--second", help="Another recogniser's ONNX file, for margins by it as well."),
+    ] = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Print what the mini stack can do for people it was never trained on."""
     with mistakes_told(as_json):
         from adaface.evaluation.text_match import ClipScorer
-        from adaface.mini.gates import held_out, measure
+        from adaface.face.recognize import load_recognizer
+        from adaface.mini.gates import measure
         from adaface.mini.measuring import held_out_world
+        from adaface.mini.people import held_out
+        from adaface.pipelines.devices import choose_device
         from adaface.pipelines.personalizer import Personalizer
         from adaface.pipelines.stack import Stack
 
-        with working("measuring: some minutes"):
-            opened = Stack.load(stack)
-            clip = ClipScorer.from_pretrained(opened.path("clip"))
-            world, chosen = held_out_world(data, opened), held_out(data, people, seed)
-            table = measure(Personalizer.from_pretrained(opened), clip, world, chosen, seed)
+        opened, where = Stack.load(stack), choose_device(device)
+        chosen = held_out(data, people, seed)
+        other = None if second is None else load_recognizer(second)
+        clip = ClipScorer.from_pretrained(opened.path("clip"), device=where)
+        world = held_out_world(data, opened)
+        personalizer = Personalizer.from_pretrained(opened, device=where, dtype="float32")
+        table = measure(
+            personalizer, clip, world, chosen, seed, lambda part: say(f"measuring: {part}"), other
+        )
         if as_json:
             print_json({"gates": [vars(gate) | {"passed": gate.passed} for gate in table]})
             return
@@ -89,15 +105,19 @@ def gates(
 @app.command()
 def world(
     data: Data,
-    segmenter: Annotated[Path, typer.Option("--segmenter", help="Weights of the segmenter (run/faces).")],
     file: Annotated[Path, typer.Option("--out", "-o", help="The picture to write.")] = Path("world.png"),
+    stack: options.StackName = "mini",
+    models: Annotated[
+        Path | None, typer.Option("--models", help="Instead of a stack's: run/faces of a build.")
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Draws the sheet.")] = 0,
 ) -> None:
     """Write a contact sheet of the training world, with the captions beside it as text."""
     with mistakes_told(False):
         from adaface.mini.measuring import contact_sheet_of_world
+        from adaface.pipelines.stack import Stack
 
-        for line in contact_sheet_of_world(data, segmenter, file, seed):
+        for line in contact_sheet_of_world(data, models or Stack.load(stack).path("world"), file, seed):
             out.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -105,7 +125,7 @@ def world(
 def pack(
     data: Data,
     file: Annotated[Path, typer.Option("--out", "-o", help="The archive to write.")] = Path("faces.zip"),
-    megabytes: Annotated[float, typer.Option("--megabytes", help="Largest size.", min=1)] = 58.0,
+    megabytes: Annotated[float, typer.Option("--megabytes", help="Largest size.", min=0.001)] = 40.0,
 ) -> None:
     """Pack what a build needs into one archive below a size, for a machine with little bandwidth."""
     with mistakes_told(False):
@@ -113,6 +133,39 @@ def pack(
 
         size = write_pack(data, file, int(megabytes * 1e6))
         out.print(f"{file}: {size / 1e6:.1f} MB", highlight=False, soft_wrap=True)
+
+
+def _run(build: "Build", until: str) -> None:
+    """Each step with a bar of its own. A signal ends it with code 130 and says how to go on."""
+    from adaface.mini.build import STEPS
+
+    names = list(STEPS)
+    try:
+        for step in names[: names.index(until)] if until in names else []:
+            _run_step(build, step)
+        _run_step(build, until)
+    except KeyboardInterrupt as stopped:
+        say(str(stopped) or "Stopped. The same command goes on")
+        raise typer.Exit(130) from None
+
+
+def _run_step(build: "Build", step: str) -> None:
+    from adaface.mini.build import run
+
+    with progress(step) as bar:
+        build.tell = lambda share: bar(round(100 * share), 100)
+        run(build, until=step)
+
+
+def _log_to_stderr() -> None:
+    from rich.logging import RichHandler
+
+    if err.is_terminal:  # rich keeps log lines and the bar apart
+        handler: logging.Handler = RichHandler(console=err, show_path=False, show_level=False)
+        logging.basicConfig(level=logging.INFO, format="%(message)s", datefmt="%H:%M:%S", handlers=[handler])
+    else:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 def _threads(count: int) -> None:

@@ -1,13 +1,15 @@
 """The mini stack from nothing, step by step; each step resumes, and is skipped once its result is there.
 
-`OUT/run/<step>/` holds the runs, `OUT/stack/` the result. Delete a step's folder to do it anew.
+`OUT/run/<step>/` holds the runs, `OUT/stack/` the result. Delete a step's folder to do it and what follows
+anew.
 """
 
-import dataclasses
 import json
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from transformers import CLIPTokenizer
 from adaface.encoder.inverse import AdaFaceEncoder
 from adaface.errors import ConfigError
 from adaface.files import write_atomic
-from adaface.mini import models, starting
+from adaface.mini import models, plan, starting
 from adaface.mini.config import BuildConfig
 from adaface.mini.recipes.base import BaseRecipe
 from adaface.mini.recipes.clip import ClipRecipe
@@ -33,7 +35,7 @@ from adaface.mini.world.data import load_close, load_full
 from adaface.mini.world.look import ClassWordNet, LookCodes, fit_class_words, fit_look_codes
 from adaface.mini.world.segment import Segmenter, SegmenterRecipe, load_portraits
 from adaface.mini.world.tokenizer import write_tokenizer
-from adaface.training.loop import LoopConfig, Recipe, fit
+from adaface.training.loop import LoopConfig, Progress, Recipe, fit
 
 log = logging.getLogger(__name__)
 DONE = "done.json"
@@ -49,6 +51,8 @@ class Build:
     device: torch.device
     vae_start: Path | None = None  # a diffusers folder to start the autoencoder from
     start: Path | None = None  # a stack to go on from: its world and autoencoder are kept, the rest trains on
+    tell: Callable[[float], None] = lambda share: None  # told which share of a step is done (0..1)
+    runs: dict[str, list[Progress]] = field(default_factory=dict)  # of this process, by step
 
     def folder(self, step: str) -> Path:
         """The run folder of a step."""
@@ -63,11 +67,16 @@ class Build:
 
         Raises KeyboardInterrupt: stopped by a signal; everything is saved.
         """
-        if not fit(recipe, loop, self.folder(step) / folder, self.generator(step)).finished:
+        place, generator = self.folder(step) / folder, self.generator(step)
+        run = fit(recipe, loop, place, generator, lambda share, _: self.tell(share))
+        if not run.finished:
             raise KeyboardInterrupt(f"{step}: stopped and saved; the same command goes on")
+        self.runs.setdefault(step, []).append(run)
 
     def finish(self, step: str, **figures: object) -> None:
-        """Mark a step as done, with what it measured."""
+        """Mark a step as done, with what it measured, and for one that was trained: how long, on what."""
+        if step in self.runs:
+            figures |= plan.trained(self.runs[step], self.config, self.device)
         text = json.dumps(figures, indent=2) + "\n"
         write_atomic(self.folder(step) / DONE, lambda path: path.write_text(text))
         log.info("%s done: %s", step, figures)
@@ -75,6 +84,18 @@ class Build:
     def done(self, step: str) -> bool:
         """True if the step's result is there."""
         return (self.folder(step) / DONE).is_file()
+
+    @contextmanager
+    def seeded(self, step: str) -> Iterator[None]:
+        """New weights are drawn from the build's seed in here; torch's own stream goes on as if unused."""
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(self.generator(step).initial_seed())
+            yield
+
+    def forget(self, *names: str) -> None:
+        """Drop what was read of finished steps (none named: all of it), so that it is read again."""
+        for name in names or ("tokenizer", "looks", "world", "vae", "latents"):
+            self.__dict__.pop(name, None)
 
     @cached_property
     def tokenizer(self) -> CLIPTokenizer:
@@ -114,8 +135,9 @@ class Build:
     def base_recipe(self, *, identity: bool = False) -> BaseRecipe:
         """UNet and text models, new or as the step `base` left them, with what they train on."""
         sizes = self.config.sizes
-        unet = models.new_unet(sizes)
-        text, id_text = (models.new_text_model(sizes, self.tokenizer) for _ in "ab")
+        with self.seeded("base"):
+            unet = models.new_unet(sizes)
+            text, id_text = (models.new_text_model(sizes, self.tokenizer) for _ in "ab")
         parts: dict[str, nn.Module] = {"unet": unet, "text": text, "id_text": id_text}
         finished = self.folder("identity" if self.done("identity") else "base")
         if (finished / DONE).is_file():
@@ -147,7 +169,8 @@ def faces(build: Build) -> None:
         build.finish("faces", taken_from=build.start.name)
         return
     folder, generator = build.folder("faces"), build.generator("faces")
-    segmenter = Segmenter().to(build.device)
+    with build.seeded("faces"):
+        segmenter = Segmenter().to(build.device)
     recipe = SegmenterRecipe(segmenter, *load_portraits(build.data))
     build.train("faces", recipe, build.config.segmenter)
     close, full = load_close(build.data), load_full(build.data, split=0)
@@ -168,7 +191,8 @@ def vae(build: Build) -> None:
         starting.take_vae(build.start, build.folder("vae") / "model")
         build.finish("vae", taken_from=build.start.name)
         return
-    model = models.new_vae(build.config.sizes)
+    with build.seeded("vae"):
+        model = models.new_vae(build.config.sizes)
     if build.vae_start is not None:
         model = AutoencoderKL.from_pretrained(build.vae_start, low_cpu_mem_usage=False)
     model.to(build.device)
@@ -183,8 +207,22 @@ def vae(build: Build) -> None:
 def latents(build: Build) -> None:
     """The world as cached latents."""
     plain, composed, close = build.config.rounds
+    full, close_ups = map(len, build.world.packs)
+    total, made = (plain + composed) * full + close * close_ups, 0
+
+    def tell(count: int) -> None:
+        nonlocal made
+        made += count
+        build.tell(made / total)
+
     data = cache(
-        build.world, build.vae, build.generator("latents"), plain=plain, composed=composed, close=close
+        build.world,
+        build.vae,
+        build.generator("latents"),
+        plain=plain,
+        composed=composed,
+        close=close,
+        progress=tell,
     )
     data.save(build.folder("latents") / "latents.safetensors")
     build.finish("latents", pictures=len(data))
@@ -210,7 +248,8 @@ def _fit_base(build: Build, step: str, loop: LoopConfig) -> None:
 
 def clip(build: Build) -> None:
     """The image-text model that scores."""
-    model = models.new_clip(build.config.sizes, build.tokenizer)
+    with build.seeded("clip"):
+        model = models.new_clip(build.config.sizes, build.tokenizer)
     if build.start is not None:
         starting.load_clip(build.start, model)
     model.to(build.device)
@@ -262,22 +301,34 @@ STEPS: dict[str, Callable[[Build], None]] = {
 
 
 def run(build: Build, *, until: str = "stack") -> None:
-    """Do every step that is not done yet, in order, up to `until`.
+    """Do every step that is not done yet, in order, up to `until`; what came after such a step goes first.
 
-    Raises ConfigError: no such step.
+    Raises ConfigError: no such step, or `OUT` holds a build with other settings (longer loops are none).
+    MissingFileError or StackError: what to start from is not there or does not fit.
     """
     if until not in STEPS:
         raise ConfigError(f"step {until!r}: there are {', '.join(STEPS)}")
-    build.out.mkdir(parents=True, exist_ok=True)
-    settings = json.dumps(dataclasses.asdict(build.config), indent=2, default=str) + "\n"
-    write_atomic(build.out / "build.json", lambda path: path.write_text(settings))
-    for name, step in STEPS.items():
+    starting.check(build.start, build.vae_start, build.config.sizes)
+    plan.agree(build.out / "build.json", build.config, build.start, build.vae_start)
+    names = list(STEPS)
+    for index, (name, step) in enumerate(STEPS.items()):
         if not build.done(name):
+            _clear(build, names[index + 1 :], because=name)
             log.info("step %s", name)
             build.folder(name).mkdir(parents=True, exist_ok=True)
             step(build)
         if name == until:
             return
+
+
+def _clear(build: Build, later: list[str], because: str) -> None:
+    """Remove the run folders of later steps: they were made from what is made anew now."""
+    made = [name for name in later if build.folder(name).is_dir()]
+    for name in made:
+        log.info("%s is done anew: removing %s", because, build.folder(name))
+        shutil.rmtree(build.folder(name))
+    if made:
+        build.forget()
 
 
 def _save(path: Path, module: nn.Module) -> None:

@@ -53,13 +53,13 @@ PRESETS = {
         encoder=minutes(30, 3e-4),
     ),
     "gpu": BuildConfig(
-        segmenter=minutes(0.5, 2e-3),
-        vae=minutes(4, 6e-4, weight_decay=0.0),
-        base=minutes(9, 6e-4, ema_decay=0.9995),
-        identity=minutes(6, 2e-4, ema_decay=0.9995),
-        clip=minutes(2, 5e-4),
+        segmenter=minutes(0.5, 2e-3),  # all loops: 22 minutes; then there is decoding and caching
+        vae=minutes(3, 6e-4, weight_decay=0.0),
+        base=minutes(8, 6e-4, ema_decay=0.9995),
+        identity=minutes(5.5, 2e-4, ema_decay=0.9995),
+        clip=minutes(1.5, 5e-4),
         words=minutes(0.5, 1e-3),
-        encoder=minutes(4, 3e-4),
+        encoder=minutes(3, 3e-4),
         vae_step=VaeConfig(plain=96, composed=96, close=32),
         base_step=BaseConfig(batch=512),
         identity_step=BaseConfig(batch=512, identity_weight=0.3, identity_pictures=64),
@@ -69,7 +69,7 @@ PRESETS = {
     ),
     "smoke": BuildConfig(
         sizes=MiniConfig(
-            text_width=32,
+            text_width=128,  # holds SFace's 128 numbers, so that a real face can be drawn
             text_layers=3,
             text_heads=2,
             unet_widths=(32, 32),
@@ -78,7 +78,6 @@ PRESETS = {
             latent_channels=4,
             clip_width=32,
             clip_layers=1,
-            id_width=32,
         ),
         segmenter=_steps(2, 1e-3),
         vae=_steps(2, 1e-3),
@@ -87,9 +86,11 @@ PRESETS = {
         clip=_steps(2, 1e-3),
         words=_steps(2, 1e-3),
         encoder=_steps(2, 1e-3),
-        vae_step=VaeConfig(plain=2, composed=2, close=2, identity=0.0),
+        vae_step=VaeConfig(plain=2, composed=2, close=2),
         base_step=BaseConfig(batch=4),
-        identity_step=BaseConfig(batch=4),
+        identity_step=BaseConfig(
+            batch=4, identity_weight=0.3, identity_pictures=2, identity_times=(0.0, 1.0), context_dropout=0.0
+        ),
         clip_step=ClipConfig(batch=4),
         encoder_step=EncoderConfig(batch=2),
         rounds=(1, 1, 1),

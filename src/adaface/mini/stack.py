@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +15,11 @@ from torch import Tensor
 from adaface.encoder.fingerprint import text_encoder_fingerprint
 from adaface.encoder.inverse import AdaFaceEncoder
 from adaface.files import write_atomic
-from adaface.mini import models
+from adaface.mini import models, plan
 from adaface.mini.card import write_card
 from adaface.mini.starting import WORLD
-from adaface.mini.world.captions import vocabulary
 from adaface.mini.world.data import FacePack, load_full
 from adaface.mini.world.geometry import SIZE
-from adaface.mini.world.tokenizer import write_tokenizer
 from adaface.pipelines.manifest import Part
 from adaface.pipelines.stack import write_manifest
 from adaface.text.folder import load_text_encoder, save_text_encoder
@@ -77,11 +76,28 @@ PREPROCESSOR: dict[str, Any] = {
 
 
 def write_stack(build: "Build") -> dict[str, object]:
-    """Write `OUT/stack` from the finished steps; returns its size."""
-    folder = build.out / "stack"
+    """Write `OUT/stack` from the finished steps; returns its size.
+
+    It is made in a folder beside and renamed once it is whole, so nothing of an earlier stack stays in it.
+    """
+    final, folder = build.out / "stack", build.out / ".stack"
+    shutil.rmtree(folder, ignore_errors=True)
+    _fill(build, folder)
+    size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+    old = build.out / ".stack-before"
+    shutil.rmtree(old, ignore_errors=True)
+    if final.exists():
+        final.rename(old)
+    folder.rename(final)
+    shutil.rmtree(old, ignore_errors=True)
+    return {"megabytes": math.ceil(size / 1e5) / 10}
+
+
+def _fill(build: "Build", folder: Path) -> None:
     _write_base(build, folder)
+    shutil.rmtree(folder / "base" / "tokenizer", ignore_errors=True)  # as this version of a library writes it
     for place in ("base/tokenizer", "id_prompter/tokenizer", "clip"):
-        write_tokenizer(folder / place, vocabulary(), build.config.sizes.text_length)
+        shutil.copytree(build.folder("faces") / "tokenizer", folder / place, dirs_exist_ok=True)
     _write_encoder(build, folder)
     _write_clip(build, folder / "clip")
     for name in WORLD:
@@ -89,10 +105,13 @@ def write_stack(build: "Build") -> dict[str, object]:
         write_atomic(folder / "world" / name, lambda path, halves=halves: save_file(halves, path))  # type: ignore[misc]
     strangers = {"id_embeddings": _one_photo_each(load_full(build.data, split=0, clean=True), STRANGERS)}
     write_atomic(folder / "strangers.safetensors", lambda path: save_file(strangers, path))
-    write_card(folder / "README.md", build.out / "run", TRAINED)
+    options = {
+        "preset": plan.preset_name(build.config),
+        "start": plan.named(build.start),
+        "vae-start": plan.named(build.vae_start),
+    }
+    write_card(folder / "README.md", build.out / "run", TRAINED, options, build.start)
     write_manifest(folder, name="mini", roles=ROLES, settings=SETTINGS)
-    size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
-    return {"megabytes": math.ceil(size / 1e5) / 10}
 
 
 def _write_base(build: "Build", folder: Path) -> None:
@@ -109,6 +128,7 @@ def _write_base(build: "Build", folder: Path) -> None:
         requires_safety_checker=False,
     )
     pipeline.save_pretrained(folder / "base")
+    build.forget("vae")  # it is half precision now
     for config in (folder / "base").glob("*/config.json"):
         _edit_config(config, _name_or_path=None)  # a path of this machine
     for part, model in (("base", recipe.text), ("id_prompter", recipe.id_text.half())):

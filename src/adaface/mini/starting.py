@@ -1,7 +1,9 @@
 """Going on from a stack: its fp16 weights put where a build's steps look for theirs, in float32."""
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -9,11 +11,52 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import CLIPModel, CLIPTextModel
 
-from adaface.errors import StackError
+from adaface.errors import ConfigError, MissingFileError, StackError
 from adaface.files import write_atomic
+from adaface.mini.models import MiniConfig
 from adaface.text.folder import load_text_encoder
 
 WORLD = ("segmenter.safetensors", "class_words.safetensors", "look_codes.safetensors")
+_OTHER_SIZES = "{}: made with other sizes than this preset's. Choose the preset it was made with"
+
+
+def check(start: Path | None, vae_start: Path | None, sizes: MiniConfig) -> None:
+    """Look at what a build is to start from before it takes an hour to get there.
+
+    Raises ConfigError: both are given, or the autoencoder has other latents. MissingFileError: a folder is
+    not there. StackError: a stack without its world, or of other sizes.
+    """
+    if start is not None and vae_start is not None:
+        raise ConfigError("--start and --vae-start: give one. A stack to start from has its own autoencoder")
+    if vae_start is not None:
+        channels = _config(vae_start).get("latent_channels")
+        if channels != sizes.latent_channels:
+            raise ConfigError(
+                f"{vae_start}: latents of {channels} channels, this preset has {sizes.latent_channels}. "
+                "Choose another preset or autoencoder"
+            )
+    if start is not None:
+        for name in WORLD:
+            _of_the_world(start, name)
+        unet, wanted = _config(start / "base" / "unet"), [*sizes.unet_widths, sizes.text_width]
+        if [*unet.get("block_out_channels", ()), unet.get("cross_attention_dim")] != wanted:
+            raise StackError(_OTHER_SIZES.format(start))
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    """A diffusers model's config.json."""
+    path = folder / "config.json"
+    if not path.is_file():
+        raise MissingFileError(f"{path}: no such file. Give a folder of diffusers")
+    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return config
+
+
+def _of_the_world(stack: Path, name: str) -> Path:
+    source = stack / "world" / name
+    if not source.is_file():
+        raise StackError(f"{source}: not there, so this stack cannot be trained on. Start one from nothing")
+    return source
 
 
 def take_faces(stack: Path, folder: Path) -> None:
@@ -22,12 +65,7 @@ def take_faces(stack: Path, folder: Path) -> None:
     Raises StackError: the stack was made without them.
     """
     for name in WORLD:
-        source = stack / "world" / name
-        if not source.is_file():
-            raise StackError(
-                f"{source}: not there, so this stack cannot be trained on. Start one from nothing"
-            )
-        tensors = {key: value.float() for key, value in load_file(source).items()}
+        tensors = {key: value.float() for key, value in load_file(_of_the_world(stack, name)).items()}
         write_atomic(folder / name, lambda path, tensors=tensors: save_file(tensors, path))  # type: ignore[misc]
     shutil.copytree(stack / "base" / "tokenizer", folder / "tokenizer", dirs_exist_ok=True)
 
@@ -64,6 +102,4 @@ def _copy(model: nn.Module, source: nn.Module, stack: Path) -> None:
     try:
         model.load_state_dict(source.float().state_dict())
     except RuntimeError as error:
-        raise StackError(
-            f"{stack}: made with other sizes than this preset's. Choose the preset it was made with"
-        ) from error
+        raise StackError(_OTHER_SIZES.format(stack)) from error

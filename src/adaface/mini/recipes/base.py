@@ -172,11 +172,11 @@ class BaseRecipe:
     def sample(self) -> Image | None:
         """People drawn by the teacher, then by their look words in scenes; the originals on top."""
         generator = torch.Generator().manual_seed(0)
-        rows = self.plain[:: len(self.plain) // len(SCENES)][: len(SCENES)]
+        rows = some_of(self.plain, len(SCENES))
         whose = self.data.ids[rows]
         texts = [
             scene.format(" ".join(look_words()[g * CODES + c] for g, c in enumerate(code)) + " person")
-            for scene, code in zip(SCENES, self.looks.codes(whose).tolist(), strict=True)
+            for scene, code in zip(SCENES, self.looks.codes(whose).tolist(), strict=False)
         ]
         empty = self.empty_context().expand(len(rows), -1, -1)
         words = self.encoder(self.encoder.embed_tokens(self.token_ids(texts).to(self.device)))
@@ -186,7 +186,12 @@ class BaseRecipe:
             sample(self.unet, self.vae, self.scheduler, context, empty, generator, steps=20, guidance=2.0)
             for context in (faces, words)
         ]
-        return contact_sheet(torch.cat([real, *drawn]), columns=len(SCENES))
+        return contact_sheet(torch.cat([real, *drawn]), columns=len(rows))
+
+
+def some_of(rows: Tensor, count: int) -> Tensor:
+    """At most `count` of the rows (N,), evenly spaced."""
+    return rows[:: max(1, len(rows) // count)][:count]
 
 
 def _pick(rows: Tensor, count: int, generator: Generator) -> Tensor:

@@ -12,7 +12,7 @@ from PIL.Image import Image
 from torch import Generator, Tensor, nn
 
 from adaface.encoder.inverse import AdaFaceEncoder
-from adaface.mini.recipes.base import BaseRecipe
+from adaface.mini.recipes.base import BaseRecipe, some_of
 from adaface.mini.recipes.sampling import contact_sheet, decode, sample
 from adaface.mini.world.look import CODES, GROUPS
 
@@ -90,10 +90,10 @@ class EncoderRecipe:
     def sample(self) -> Image | None:
         """The same people by the teacher and by the student under two prompts; the originals on top."""
         base, generator = self.base, torch.Generator().manual_seed(0)
-        rows = base.plain[:: len(base.plain) // 8][:8]
+        rows = some_of(base.plain, 8)
         ids = base.data.ids[rows].to(base.device)
         subject = self.encoder(base.prompter(ids))
-        empty = base.empty_context().expand(8, -1, -1)
+        empty = base.empty_context().expand(len(rows), -1, -1)
         contexts = [base.prompter.context(ids)]
         contexts += [self.fill(template, subject) for template in SHOWN]
         drawn = [
@@ -101,7 +101,7 @@ class EncoderRecipe:
             for c in contexts
         ]
         real = decode(base.vae, base.data.latents[rows].to(base.device).float())
-        return contact_sheet(torch.cat([real, *drawn]))
+        return contact_sheet(torch.cat([real, *drawn]), columns=len(rows))
 
 
 @dataclass

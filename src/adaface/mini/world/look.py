@@ -115,16 +115,19 @@ def fit_class_words(
     """Train on labelled ID embeddings, a tenth held out; returns the net and its accuracies on that tenth."""
     order = torch.randperm(len(ids), generator=generator)
     held, train = order[: len(ids) // 10], order[len(ids) // 10 :]
-    net, group = ClassWordNet(ids.shape[-1]), age_groups(age)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, weight_decay=1e-2)
-    for _ in range(steps):
-        rows = train[torch.randint(len(train), (256,), generator=generator)]
-        noisy = F.normalize(ids[rows] + 0.03 * torch.randn(ids[rows].shape, generator=generator), dim=-1)
-        by_gender, by_age = net(noisy)
-        loss = F.cross_entropy(by_gender, gender[rows]) + F.cross_entropy(by_age, group[rows])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    group, seed = age_groups(age), int(torch.randint(2**31, (), generator=generator))
+    with torch.random.fork_rng(devices=[]):  # first weights and dropout know no generator but torch's own
+        torch.default_generator.manual_seed(seed)
+        net = ClassWordNet(ids.shape[-1])
+        optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, weight_decay=1e-2)
+        for _ in range(steps):
+            rows = train[torch.randint(len(train), (256,), generator=generator)]
+            noisy = F.normalize(ids[rows] + 0.03 * torch.randn(ids[rows].shape, generator=generator), dim=-1)
+            by_gender, by_age = net(noisy)
+            loss = F.cross_entropy(by_gender, gender[rows]) + F.cross_entropy(by_age, group[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
     net.eval()
     with torch.no_grad():
         by_gender, by_age = net(ids[held])

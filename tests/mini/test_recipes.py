@@ -1,0 +1,161 @@
+"""What the recipes make of words, subjects and pictures, on the smoke build."""
+
+import weakref
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from adaface.mini import models
+from adaface.mini.config import PRESETS, preset
+from adaface.mini.recipes.encoder import FILL, EncoderRecipe, WordsRecipe
+from adaface.mini.recipes.latents import World, cache
+from adaface.mini.recipes.vae import VaeRecipe
+from adaface.mini.world.look import CODES, GROUPS, look_words
+from adaface.mini.world.segment import Segmenter
+
+
+@pytest.fixture(scope="module")
+def base(smoke_build):
+    return smoke_build.base_recipe()
+
+
+def drawn_embeds(base, texts):
+    ids = base.token_ids(texts)
+    return base.encoder.embed_tokens(ids).detach(), ids
+
+
+def test_soft_look_words_are_convex_mixes_and_nothing_else_changes(base):
+    words = [look_words()[g * CODES + 3] for g in range(GROUPS)]
+    texts = [f"a photo of {' '.join(words)} person", "a photo of a person", f"a photo of a {words[2]} man"]
+    embeds, ids = drawn_embeds(base, texts)
+    distances = base.looks.distances(base.data.ids[:3])
+    with torch.no_grad():
+        mixed = base.soften(embeds, ids, distances, torch.tensor([True, True, True]))
+        kept = base.soften(embeds, ids, distances, torch.tensor([False, False, False]))
+        table = base.encoder.embed_tokens(base.look_ids).view(GROUPS, CODES, -1)
+    assert torch.equal(kept, embeds)
+    changed = (mixed != embeds).any(-1)
+    assert torch.equal(changed, torch.isin(ids, base.look_ids))
+    for group, row in enumerate(mixed[0][changed[0]]):
+        shares = torch.linalg.lstsq(table[group].T.double(), row[:, None].double()).solution[:, 0]
+        assert_close(table[group].T.double() @ shares, row.double(), atol=1e-5, rtol=0)
+        assert shares.min() > -1e-3 and abs(float(shares.sum()) - 1) < 1e-3
+        assert int(shares.argmax()) == int(distances[0, group].argmin())
+
+
+class Echo:
+    """A text encoder whose features are its input rows."""
+
+    def __init__(self, encoder):
+        self.embed_tokens, self.max_length = encoder.embed_tokens, encoder.max_length
+
+    def __call__(self, rows):
+        return rows
+
+
+@pytest.mark.parametrize("template", ["a photo of {}", "a photo of a {} person", "{}"])
+def test_subject_rows_stand_where_the_commas_were(smoke_build, template):
+    base = smoke_build.base_recipe()
+    recipe = EncoderRecipe(smoke_build_encoder(smoke_build), base, smoke_build.config.encoder_step)
+    base.encoder = Echo(base.encoder)
+    subject = torch.randn(2, 16, 128)
+    filled = recipe.fill(template, subject)
+    ids = base.token_ids([template.format(" ".join([FILL] * 16))])[0]
+    comma = base.tokenizer.convert_tokens_to_ids(FILL + "</w>")
+    assert int((ids == comma).sum()) == 16
+    assert torch.equal(filled[:, ids == comma], subject)
+    rest = base.encoder.embed_tokens(ids[None])[0, ids != comma]
+    assert torch.equal(filled[:, ids != comma], rest.expand(2, -1, -1))
+
+
+def smoke_build_encoder(smoke_build):
+    from adaface.mini.build import new_encoder
+
+    return new_encoder(smoke_build)
+
+
+def test_every_recipe_shows_what_it_does(smoke_build, base):
+    encoder, step = smoke_build_encoder(smoke_build), smoke_build.config.encoder_step
+    assert base.sample().size == (8 * 128, 3 * 128)
+    assert EncoderRecipe(encoder, base, step).sample().size == (8 * 128, 4 * 128)
+    assert WordsRecipe(encoder, base, step).sample() is None
+    vae = VaeRecipe(smoke_build.vae, smoke_build.world, smoke_build.config.vae_step)
+    assert vae.sample().size == (8 * 128, 4 * 128)
+
+
+def test_few_plain_photos_are_enough_for_a_sample(smoke_build):
+    base = smoke_build.base_recipe()
+    base.plain = base.plain[:3]
+    assert base.sample().size == (3 * 128, 3 * 128)
+    recipe = EncoderRecipe(smoke_build_encoder(smoke_build), base, smoke_build.config.encoder_step)
+    assert recipe.sample().size == (3 * 128, 4 * 128)
+
+
+def test_whitened_latents_decode_to_the_same_pictures():
+    generator = torch.Generator().manual_seed(0)
+    vae = models.new_vae(preset("smoke").sizes).eval()
+    pictures = torch.rand(16, 3, 64, 64, generator=generator) * 2 - 1
+    with torch.no_grad():
+        before = vae.encode(pictures).latent_dist
+        shown = vae.decode(before.mode()).sample
+        values = before.mode().transpose(0, 1).flatten(1)
+        models.whiten_latents(vae, values.mean(1), values.std(1))
+        after = vae.encode(pictures).latent_dist
+        assert_close(vae.decode(after.mode()).sample, shown, atol=1e-4, rtol=1e-4)
+        noise = torch.randn(after.mean.shape, generator=generator)
+        white = after.mean.transpose(0, 1).flatten(1)
+        assert_close(white.mean(1), torch.zeros(4), atol=1e-4, rtol=0)
+        assert_close(white.std(1), torch.ones(4), atol=1e-4, rtol=0)
+        spread = after.std * values.std(1).view(1, -1, 1, 1)
+        assert_close(spread * noise, before.std * noise, atol=1e-4, rtol=1e-3)
+
+
+def test_the_cache_keeps_no_pictures(smoke_build, monkeypatch):
+    seen = []
+    view = World.view
+
+    def watched(self, *arguments, **rest):
+        assert not [past for past in seen if past() is not None][1:], "only the batch at hand is alive"
+        batch = view(self, *arguments, **rest)
+        seen.append(weakref.ref(batch.pictures))
+        return batch
+
+    monkeypatch.setattr(World, "view", watched)
+    told = []
+    data = cache(
+        smoke_build.world,
+        smoke_build.vae,
+        torch.Generator().manual_seed(0),
+        plain=2,
+        composed=2,
+        close=1,
+        progress=told.append,
+    )
+    assert len(seen) == 5 and sum(told) == len(data)
+    assert {t.device.type for t in (data.latents, data.landmarks, data.ids, data.facts.close)} == {"cpu"}
+
+
+def test_the_world_without_a_classifier_knows_persons_only(smoke_build):
+    pack = smoke_build.world.packs[0]
+    plain = World(pack, pack.take(torch.arange(0, 4)), Segmenter())
+    assert [words.tolist() for words in plain.class_words] == [[0] * len(pack), [0] * 4]
+
+
+def test_the_gpu_loops_leave_time_for_the_rest_of_half_an_hour():
+    loops = ("segmenter", "vae", "base", "identity", "clip", "words", "encoder")
+    assert sum(getattr(PRESETS["gpu"], name).seconds for name in loops) <= 22 * 60
+
+
+def test_reading_the_recogniser_needs_onnx_only_when_one_is_made(monkeypatch):
+    import importlib.util
+    import sys
+
+    from adaface.mini.recipes import sface
+
+    monkeypatch.setitem(sys.modules, "onnx", None)  # as if it were not installed
+    spec = importlib.util.spec_from_file_location("sface_again", sface.__file__)
+    again = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(again)
+    with pytest.raises(ImportError):
+        again.SFace()
