@@ -128,7 +128,7 @@ def test_a_build_goes_on_from_a_stack(smoke_build, tmp_path):
     steps.run(longer)
     Stack.load(tmp_path / "stack").verify()
     card = (tmp_path / "stack" / "README.md").read_text()
-    assert "--start mini`" in card
+    assert "--start mini`" in card and "| vae | as it was in the stack below |" in card
     assert "### The mini stack" in card.split("## The stack that it went on from")[1]
 
 
@@ -210,6 +210,17 @@ def test_the_card_tells_what_each_training_took(smoke_build):
     for step in ("faces", "vae", "base", "identity", "clip", "encoder"):
         assert f"| {step} | " in card
     assert f"| {figures['device']} | smoke |" in card
+    assert "segmenter iou person 0." in card and "class words gender accuracy" in card
+
+
+def test_a_card_says_what_was_not_recorded(smoke_build, tmp_path):
+    from adaface.mini.card import write_card
+
+    (tmp_path / "vae").mkdir()
+    (tmp_path / "vae" / "done.json").write_text('{"similarity": 0.695}')
+    card = write_card(tmp_path / "README.md", tmp_path, ["vae"], {"preset": None}).read_text()
+    assert "| vae | not recorded | not recorded | not recorded | not recorded | similarity 0.695 |" in card
+    assert "--preset" not in card
 
 
 def test_a_build_repeats_by_its_seed(smoke_build, tmp_path):
