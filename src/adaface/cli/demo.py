@@ -80,7 +80,10 @@ def carry_out(
 def _prompts(stack: Any) -> list[str]:
     prompts = list(stack.settings.get("demo_prompts", PROMPTS))
     if len(prompts) < 2 or not all(isinstance(prompt, str) for prompt in prompts):
-        raise StackError(f'stack "{stack.name}": demo_prompts must be a list of at least two texts')
+        raise StackError(
+            f'stack "{stack.name}": demo_prompts must be a list of at least two texts. '
+            "Correct it in stack.json, or leave it out"
+        )
     return prompts
 
 

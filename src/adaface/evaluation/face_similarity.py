@@ -67,7 +67,9 @@ def load_strangers(path: str | Path, dim: int) -> Floats:
 
     path = Path(path)
     if not path.is_file():
-        raise MissingFileError(f"{path}: no such file; it should hold ID embeddings of strangers")
+        raise MissingFileError(
+            f"{path}: no such file; it should hold ID embeddings of strangers. Copy the stack again"
+        )
     try:
         rows = load_file(path)[STRANGERS].astype(np.float32)
     except (SafetensorError, KeyError, ValueError) as error:

@@ -19,11 +19,15 @@ def stack_analyzer(stack: Stack, **options: Any) -> FaceAnalyzer:
     if part.path is None:
         if part.builtin != SFACE:
             raise StackError(
-                f'stack "{stack.name}": unknown builtin recogniser "{part.builtin}". Known: {SFACE}'
+                f'stack "{stack.name}": unknown builtin recogniser "{part.builtin}". Known: {SFACE}. '
+                "Name that one, or give the path of an ONNX file"
             )
         return FaceAnalyzer(recognizer=default_recognizer(), **options)
     try:
         spec = RecognizerSpec(**part.options) if part.options else None
     except TypeError as error:
-        raise StackError(f'stack "{stack.name}": options of the role "recognizer": {error}') from error
+        raise StackError(
+            f'stack "{stack.name}": options of the role "recognizer": {error}. '
+            "They are the fields of RecognizerSpec; correct them in stack.json"
+        ) from error
     return FaceAnalyzer(recognizer=load_recognizer(stack.path("recognizer"), spec), **options)
