@@ -46,7 +46,11 @@ def test_build_until_an_unknown_step_lists_the_steps(smoke_build):
 
 
 def test_a_build_that_a_signal_stopped_says_so_and_exits_with_130(drawn_data, tmp_path, monkeypatch):
-    monkeypatch.setattr("adaface.mini.build.fit", lambda *_: Progress(step=1))
+    def stopped(recipe, loop, folder, generator, progress):
+        progress(0.5, Progress(step=1))  # reaches the bar
+        return Progress(step=1)
+
+    monkeypatch.setattr("adaface.mini.build.fit", stopped)
     result = mini("build", "--data", drawn_data, "-o", tmp_path, "--preset", "smoke", "--device", "cpu")
     assert result.exit_code == 130
     assert "faces: stopped and saved; the same command goes on" in result.output
@@ -66,10 +70,23 @@ def test_a_gpu_build_feeds_from_all_cores(preset, given, wanted, drawn_data, tmp
 
 
 def test_gates_are_one_json_object(quick_stack, drawn_data):
-    result = mini("gates", "--data", drawn_data, "--stack", quick_stack, "--people", 3, "--json")
+    result = mini(
+        "gates", "--data", drawn_data, "--stack", quick_stack, "--people", 3, "--json", "--second", "sface"
+    )
     assert result.exit_code == 0, result.output
     gates = json.loads(result.stdout)["gates"]
-    assert len(gates) == 7 and {"name", "value", "low", "high", "aim", "passed"} <= gates[0].keys()
+    assert [gate["name"].split(",")[0] for gate in gates[7:]] == [
+        f"{role}: margin by sface" for role in ("teacher", "encoder")
+    ]
+    assert {"name", "value", "low", "high", "aim", "passed"} <= gates[0].keys()
+
+
+def test_a_second_recogniser_that_is_not_there_is_named_before_anything_is_measured(quick_stack, drawn_data):
+    result = mini(
+        "gates", "--data", drawn_data, "--stack", quick_stack, "--people", 3, "--second", "other.onnx"
+    )
+    assert result.exit_code == 1 and "other.onnx" in result.output
+    assert "measuring" not in result.output
 
 
 def test_gates_for_more_people_than_there_are_say_how_many(quick_stack, drawn_data):
