@@ -66,3 +66,12 @@ def test_a_folders_digest_is_that_of_its_names_and_files(tmp_path):
     assert sha256(tmp_path / "f") != digest({**hashes, "b.txt": hashes["a/c.txt"]})
     with pytest.raises(MissingFileError, match="no such file or folder. Check the path"):
         sha256(tmp_path / "g")
+
+
+def test_a_safetensors_file_has_the_permissions_of_any_other(tmp_path):
+    import torch
+    from safetensors.torch import save_file
+
+    other = write_atomic(tmp_path / "a.txt", write("a"))
+    path = write_atomic(tmp_path / "a.safetensors", lambda beside: save_file({"a": torch.zeros(1)}, beside))
+    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(other.stat().st_mode)

@@ -22,7 +22,9 @@ def write_atomic(path: str | Path, write: Callable[[Path], object]) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         # ours alone, with the permissions that the process gives to any new file
         os.close(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        mode = beside.stat().st_mode
         write(beside)
+        beside.chmod(mode)  # a writer that renames in turn, as safetensors does, leaves its own
         _to_disk(beside)
         beside.replace(path)
     except (OSError, SafetensorError) as error:  # safetensors wraps a full disk in an error of its own

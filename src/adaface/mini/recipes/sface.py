@@ -11,10 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adaface.errors import FormatError
-from adaface.face.recognize import wheel_model
+from adaface.face.recognize import SFACE_FILE, wheel_model
 from adaface.mini.world.geometry import align
-
-SFACE_FILE = "face_recognition_sface_2021dec_int8bq.onnx"
 
 Step = tuple[str, list[Any]]  # what to do, and with which constants
 Options = dict[str, Any]  # attributes of an ONNX node
