@@ -2,6 +2,7 @@
 
 import zipfile
 
+import numpy as np
 import pytest
 import torch
 
@@ -57,3 +58,15 @@ def test_fewer_close_ups_keep_all_ages(drawn_data, tmp_path):
     halves = [float((ages < before.median()).float().mean()) for ages in (before, after)]
     assert abs(halves[0] - halves[1]) < 0.15
     assert after.max() > before.float().quantile(0.8), "the old ones stand last"
+
+
+@pytest.mark.shared
+def test_nobody_of_the_held_out_list_is_trained_on(shared):
+    lines = (shared / "data" / "people_holdout.txt").read_text().splitlines()
+    listed = {line.split("\t")[0] for line in lines if line and not line.startswith("#")}
+    with np.load(shared / "data" / "lfw_64.npz") as pack:
+        trained = set(pack["names"][pack["pid"][pack["split"] == 0]])
+    with np.load(shared / "data" / "celeba_wild_64.npz") as pack:
+        trained |= {f"celeba:{person}" for person in pack["person_id"][pack["pid"][pack["split"] == 0]]}
+    assert len(listed) > 250
+    assert not listed & trained
