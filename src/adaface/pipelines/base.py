@@ -48,18 +48,19 @@ def load_base(folder: str | Path, device: torch.device, dtype: torch.dtype) -> S
         ) from error
 
 
-def own_pipeline(pipe: StableDiffusionPipeline) -> StableDiffusionPipeline:
+def own_pipeline(
+    pipe: StableDiffusionPipeline, kind: type[Any] = StableDiffusionPipeline, **more: Any
+) -> Any:
     """A pipeline for one call: shares the models of `pipe`, but has its own DDIM scheduler and guidance.
 
     It takes prompt embeddings only, so that the text encoder stays out of it. `pipe` is not changed. A safety
-    checker of `pipe` stays in force.
+    checker of `pipe` stays in force. kind: a stock pipeline over the same parts. more: the parts that it has
+    beside these, such as a ControlNet.
     """
-    parts: dict[str, Any] = {**pipe.components, "text_encoder": None, "tokenizer": None}
+    parts: dict[str, Any] = {**pipe.components, "text_encoder": None, "tokenizer": None, **more}
     parts["scheduler"] = ddim(parts["scheduler"])
     with quiet():
-        own = StableDiffusionPipeline(
-            **parts, requires_safety_checker=parts.get("safety_checker") is not None
-        )
+        own = kind(**parts, requires_safety_checker=parts.get("safety_checker") is not None)
     own.set_progress_bar_config(disable=True)
     return own
 

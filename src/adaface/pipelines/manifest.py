@@ -13,19 +13,25 @@ from adaface.errors import MissingFileError, StackError
 
 MANIFEST = "stack.json"
 FORMAT = "adaface-stack"
-VERSION = 1
+VERSION = 2  # what is new in it: parts of the hub, their origin, and the roles text_encoder and vae
+READS = (1, 2)
 ROLES = {
-    "base": "diffusion model that draws the pictures (a diffusers folder)",
+    "base": "diffusion model that draws the pictures (a diffusers folder, or one LDM file)",
+    "text_encoder": "text encoder that is used in place of the base's own",
+    "vae": "autoencoder that is used in place of the base's own",
     "encoder": "AdaFace encoder: ID prompt embeddings -> subject embeddings",
     "id_prompter": "text encoder that turns an ID embedding into ID prompt embeddings",
     "recognizer": "face recogniser: aligned face -> ID embedding",
+    "controlnet": "ControlNet of the base (a diffusers folder): pictures that follow a control image",
     "teacher": "UNet that draws from ID prompt embeddings; needed for training and measuring only",
     "clip": "image-text model that scores how well a picture fits its prompt",
     "strangers": "ID embeddings of other people, to compare similarities with",
     "world": "segmenter, class words, look words of the mini world; for training and measuring only",
 }
 REQUIRED = ("base", "encoder", "id_prompter", "recognizer")
-_ROLE_KEYS = {"path", "builtin", "sha256", "licence", "purpose", "files", "options"}
+NEW = {"text_encoder", "vae"}  # roles that version 1 did not know
+_TEXTS = ("path", "builtin", "hub", "revision", "licence", "purpose", "origin")
+_ROLE_KEYS = {*_TEXTS, "sha256", "files", "options"}
 
 
 @dataclass(frozen=True)
@@ -41,12 +47,17 @@ class Part:
     """One role of a stack.
 
     path: file or folder, relative to the stack's folder; None for a `builtin` (a model that comes with an
-    installed package, such as "sface"). files: every file of the part, by its path below `path` ("" for a
-    part that is one file, the bare name for a builtin). options: what the reader of this role needs to know.
+    installed package, such as "sface"). hub: a repository ("owner/name") at `revision`; then `path` is inside
+    it, None for all of it. files: every file of the part, by its path below `path` ("" for a part that is one
+    file, the bare name for a builtin). options: what the reader of this role needs to know. origin: where it
+    was fetched from, or made of.
     """
 
     path: str | None = None
     builtin: str | None = None
+    hub: str | None = None
+    revision: str | None = None
+    origin: str = ""
     licence: str = "unknown"
     purpose: str = ""
     files: Mapping[str, FileRecord] = field(default_factory=dict)
@@ -60,17 +71,25 @@ class Part:
 
     def to_json(self) -> dict[str, Any]:
         """The entry of this part in `stack.json`."""
-        place = {"builtin": self.builtin} if self.path is None else {"path": self.path}
+        named = {key: getattr(self, key) for key in ("path", "builtin", "hub", "revision")}
+        place: dict[str, Any] = {key: value for key, value in named.items() if value is not None}
         if self.files:
             place["sha256"] = self.sha256
         listed = {name: {"bytes": r.bytes, "sha256": r.sha256} for name, r in sorted(self.files.items())}
         rest = {
             "licence": self.licence,
             "purpose": self.purpose,
+            "origin": self.origin,
             "options": dict(self.options),
             "files": listed,
         }
         return place | {key: value for key, value in rest.items() if value}
+
+
+def version_of(roles: Mapping[str, Part]) -> int:
+    """The oldest version of the format that can say what these roles are."""
+    new = NEW & roles.keys() or any(part.hub or part.origin for part in roles.values())
+    return VERSION if new else 1
 
 
 def record_files(path: Path) -> dict[str, FileRecord]:
@@ -101,7 +120,7 @@ def read(path: Path) -> dict[str, Any]:
         raise StackError(
             f'{path}: not the manifest of a stack (no "format": "{FORMAT}"). Give a stack\'s folder'
         )
-    if data.get("version") != VERSION:
+    if data.get("version") not in READS:
         raise StackError(
             f"{path}: version {data.get('version')!r}, this package reads {VERSION}. Upgrade adaface, or "
             "use an older "
@@ -117,11 +136,11 @@ def parse_part(role: str, entry: object, where: Path) -> Part:
     if (
         not isinstance(entry, dict)
         or not entry.keys() <= _ROLE_KEYS
-        or ("path" in entry) == ("builtin" in entry)
+        or ("path" in entry or "hub" in entry) == ("builtin" in entry)
     ):
         raise StackError(
-            f'{where}: role "{role}" needs a "path" or a "builtin"; known keys: {sorted(_ROLE_KEYS)}. '
-            "Correct it, or copy the stack again"
+            f'{where}: role "{role}" needs a "path", a "hub" or a "builtin"; known keys: '
+            f"{sorted(_ROLE_KEYS)}. Correct it, or copy the stack again"
         )
     try:
         listed = {
@@ -132,7 +151,7 @@ def parse_part(role: str, entry: object, where: Path) -> Part:
         raise StackError(
             f'{where}: role "{role}" has a broken list of files or options ({error!r}). Copy the stack again'
         ) from error
-    texts = {key: str(entry[key]) for key in ("path", "builtin", "licence", "purpose") if key in entry}
+    texts = {key: str(entry[key]) for key in _TEXTS if key in entry}
     part = Part(**texts, files=listed, options=options)
     outside = [name for name in (part.path or "", *listed) if _leaves(name)]
     if outside:

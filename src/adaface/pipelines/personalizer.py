@@ -17,10 +17,13 @@ from adaface.encoder.id_prompter import Arc2FacePrompter
 from adaface.encoder.inverse import AdaFaceEncoder
 from adaface.errors import ConfigError
 from adaface.face.analyzer import FaceAnalyzer
+from adaface.face.types import ImageSource
 from adaface.identity.files import Identity
 from adaface.pipelines.base import StableDiffusionPipeline, load_base
+from adaface.pipelines.canvas.controlnet import check_controlnet, check_fit, load_controlnet
+from adaface.pipelines.canvas.pictures import check_pictures, open_canvas, settle
 from adaface.pipelines.devices import choose_device, choose_dtype
-from adaface.pipelines.drawing import Drawing, OnStep, draw
+from adaface.pipelines.drawing import Drawing, OnStep, base_size, draw
 from adaface.pipelines.embedder import ROLES, Embedder, load_encoder, usual_settings
 from adaface.pipelines.fitting import as_identities, fit_rows, origin_notes
 from adaface.pipelines.generation import Generation
@@ -55,14 +58,17 @@ class Personalizer(Embedder):
         analyzer: FaceAnalyzer | Callable[[], FaceAnalyzer] = FaceAnalyzer,
         settings: Settings | None = None,
         stack: Stack | None = None,
+        controlnet: Any = None,
     ) -> None:
         """Join models that fit together; `from_pretrained` does it for a stack.
 
         pipe: a stock pipeline with text encoder and tokenizer; it is shared, not changed. analyzer: itself,
         or what makes it at first use. settings: what `generate` takes where its caller gives nothing.
+        controlnet: a ControlNetModel for this base, or the path of its diffusers folder, opened at first use.
         """
         super().__init__(encoder, id_prompter, analyzer=analyzer, settings=settings, stack=stack)
         self.pipe = pipe
+        self._controlnet = controlnet
         self.text = TextEncoder(pipe.text_encoder)
         self._text_fingerprint: str | None = None
 
@@ -75,25 +81,54 @@ class Personalizer(Embedder):
         dtype: str | torch.dtype | None = None,
         verify: bool = True,
         analyzer: FaceAnalyzer | None = None,
+        controlnet: Any = None,
     ) -> Self:
         """Open a stack: "mini", or a folder with a stack.json.
 
         device: "auto", "cpu", "cuda", ... dtype: of the base model; None is half precision on CUDA, else
         float32. verify: compare the files with the manifest's hashes first. analyzer: one that is open
-        already, with the stack's recogniser. Raises MissingFileError: no such stack. StackError: its files
-        are damaged or do not fit. ConfigError: no such device or dtype.
+        already, with the stack's recogniser. controlnet: for control images, a ControlNetModel or the path of
+        its diffusers folder; None is the stack's own, if it has one. Raises MissingFileError: no such stack
+        or ControlNet. StackError: its files are damaged or do not fit. FormatError: no ControlNet.
+        ConfigError: no such device or dtype.
         """
         loaded = stack if isinstance(stack, Stack) else Stack.load(stack)
         chosen = choose_device(device)
         kind = choose_dtype(dtype, chosen)
+        own = {"controlnet"} & loaded.roles.keys() if controlnet is None else set()
         if verify:
-            loaded.verify("base", *ROLES)
+            loaded.verify("base", *ROLES, *own)
+        if own:
+            controlnet = loaded.path("controlnet")
+        if isinstance(controlnet, str | Path):
+            controlnet = check_controlnet(controlnet)
         encoder, prompter = load_encoder(loaded, chosen)
         pipe = load_base(loaded.path("base"), chosen, kind)
         make = analyzer or partial(stack_analyzer, loaded)
         return cls(
-            pipe, encoder, prompter, analyzer=make, settings=usual_settings(loaded, encoder), stack=loaded
+            pipe,
+            encoder,
+            prompter,
+            analyzer=make,
+            settings=usual_settings(loaded, encoder),
+            stack=loaded,
+            controlnet=controlnet,
         )
+
+    @property
+    def controlnet(self) -> Any:
+        """The ControlNetModel that reads control images, opened at first use; None if there is none.
+
+        Raises as `adaface.pipelines.canvas.controlnet.load_controlnet`, and StackError: it is for another
+        kind of base model.
+        """
+        with self._lock:
+            if isinstance(self._controlnet, str | Path):
+                where = getattr(self.pipe, "_execution_device", self.pipe.device)
+                self._controlnet = load_controlnet(self._controlnet, where, self.pipe.unet.dtype)
+            if self._controlnet is not None:
+                check_fit(self._controlnet, self.pipe.unet)
+            return self._controlnet
 
     @property
     def fingerprints(self) -> Mapping[str, str]:
@@ -119,6 +154,11 @@ class Personalizer(Embedder):
         height: int | None = None,
         width: int | None = None,
         batch_size: int | None = None,
+        init_image: ImageSource | None = None,
+        strength: float | None = None,
+        mask: ImageSource | None = None,
+        control_image: ImageSource | None = None,
+        control_scale: float | None = None,
         on_step: OnStep | None = None,
         on_batch: Callable[[Generation], None] | None = None,
     ) -> Generation:
@@ -126,11 +166,30 @@ class Personalizer(Embedder):
 
         prompts: a person stands in them as <name>; a sole one finds a place by itself. What is None or not
         given is taken from the stack. guidance_scale: at the first and the last step, or one number for all.
-        negative_prompt: None switches it off. The other settings: see `Settings`. on_step: told steps done
-        and steps in all. on_batch: given each batch as soon as it is drawn, to save or show it; its notes are
-        those known before drawing. Raises ConfigError: a setting out of range. PromptError: a prompt that
-        names somebody else, or is too long. FormatError: an identity made for another kind of base model.
+        negative_prompt: None switches it off. The other settings: see `Settings`.
+
+        init_image: a picture to start from, instead of noise. strength: how far from it, above 0 (almost
+        itself) up to 1; usual is 0.8, and 1 under a mask. `steps` counts all steps, of which that share is
+        done. mask: over `init_image`, white is drawn anew; pixels where it is black are `init_image`'s own,
+        bit by bit, and grey mixes. control_image: what the ControlNet reads, such as edges or a pose.
+        control_scale: how strictly, usual is 1. Each of them is cut in the middle to height x width.
+
+        on_step: told steps done and steps in all. on_batch: given each batch as soon as it is drawn, to save
+        or show it; its notes are those known before drawing. Raises ConfigError: a setting out of range, or
+        one that lacks another. PromptError: a prompt that names somebody else, or is too long. FormatError:
+        an identity made for another kind of base model. ImageError or MissingFileError: a picture that
+        cannot be read. StackError: a ControlNet for another kind of base model.
         """
+        check_pictures(
+            {
+                "init_image": init_image,
+                "mask": mask,
+                "strength": strength,
+                "control_image": control_image,
+                "control_scale": control_scale,
+            },
+            controlnet=self._controlnet is not None,
+        )
         given = {
             "steps": steps,
             "guidance_scale": (guidance_scale,) * 2
@@ -141,6 +200,8 @@ class Personalizer(Embedder):
             "height": height,
             "width": width,
             "batch_size": batch_size,
+            "strength": strength,
+            "control_scale": control_scale,
         }
         chosen: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
         if not isinstance(negative_prompt, Unset):
@@ -148,7 +209,13 @@ class Personalizer(Embedder):
         settings = self.settings.override(chosen)
         seeds = check_seeds(seed, num_images)
         people = as_identities(identity)
-        notes = [note for one in people for note in origin_notes(one, self.fingerprints)]
+        size = base_size(self.pipe)
+        canvas = open_canvas(
+            (settings.height or size[0], settings.width or size[1]), init_image, mask, control_image
+        )
+        settings = settle(settings, canvas)
+        notes = list(canvas.notes)
+        notes += [note for one in people for note in origin_notes(one, self.fingerprints)]
         subjects = {
             one.name: fit_rows(one, self.encoder, self.text.width, settings.id_scale).to(
                 self.text.token_embedding.weight
@@ -168,12 +235,15 @@ class Personalizer(Embedder):
             negative.prompt_embeds,
             [n for _, n in pictures],
             settings,
+            canvas,
+            None if control_image is None else self.controlnet,
         )
 
         def made(start: int, images: Sequence[Image.Image]) -> Generation:
             part = pictures[start : start + len(images)]
             used, numbers = tuple(one.prompt for one, _ in part), tuple(number for _, number in part)
-            return Generation(tuple(images), used, numbers, settings, tuple(dict.fromkeys(notes)))
+            told = tuple(dict.fromkeys(notes))
+            return Generation(tuple(images), used, numbers, settings, told, canvas.digests)
 
         tell = None if on_batch is None else lambda start, images: on_batch(made(start, images))
         images, hidden = draw(self.pipe, plan, on_step, tell)

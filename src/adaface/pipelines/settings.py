@@ -25,7 +25,8 @@ class Settings:
     1 is the encoder's own output, more leans beyond it, 0 is no person at all. layer_weights: for the last
     layers of the text encoder, deepest last. negative_prompt: None is the empty prompt. height, width: in
     pixels, None is the base model's own size. batch_size: pictures drawn at once; it changes speed and
-    memory, not the pictures.
+    memory, not the pictures. strength: above 0 up to 1, how far from a start picture; None is the usual one.
+    control_scale: 0 to 2, how strictly a control image is followed; None is 1.
     """
 
     steps: int = STEPS
@@ -36,6 +37,8 @@ class Settings:
     height: int | None = None
     width: int | None = None
     batch_size: int = 4
+    strength: float | None = None
+    control_scale: float | None = None
 
     def __post_init__(self) -> None:
         """Raises ConfigError: a value out of range."""
@@ -52,6 +55,15 @@ class Settings:
                 f"id_scale={self.id_scale}: give a number from 0 (no person) to 20; 1 is the usual"
             )
         _check_weights(self.layer_weights)
+        if self.strength is not None and not (_real(self.strength) and 0 < self.strength <= 1):
+            raise ConfigError(
+                f"strength={self.strength}: give a number above 0 (almost the start picture) up to 1 (hardly "
+                "anything of it)"
+            )
+        if self.control_scale is not None and not (
+            _real(self.control_scale) and 0 <= self.control_scale <= 2
+        ):
+            raise ConfigError(f"control_scale={self.control_scale}: give a number from 0 (not at all) to 2")
         if self.negative_prompt is not None and not isinstance(self.negative_prompt, str):
             raise ConfigError(
                 f"negative_prompt={self.negative_prompt!r}: give a text, or None for an empty one"

@@ -1,0 +1,1 @@
+"""PICTURES -> PICTURES: what a drawing starts from: a picture, a mask over it, a control image beside it."""
