@@ -2,6 +2,7 @@
 
 AdaFaceError
 ├── ConfigError           a setting or option is out of range, unknown, or contradicts another
+│   └── WrongRecognizerError  a face recogniser that is not the encoder's
 ├── ShapeError            a tensor of the wrong shape
 ├── ImageError            a picture that cannot be read
 ├── FaceError
@@ -11,8 +12,14 @@ AdaFaceError
 │   └── DifferentPeopleError  photos that should show one person show several; carries the groups
 ├── PromptError           a prompt that names an unknown subject, or is too long
 ├── FormatError           a file or folder that is not what it should be
+│   ├── DamagedFileError  no weights at all: empty, cut off, a git-lfs pointer, a web page, another format's name
+│   ├── WrongModelError   whole, but of another kind or family than what was asked for
+│   ├── UnsafeFileError   a pickled file that names or does what no checkpoint needs; nothing of it was run
 │   └── StackError        a stack whose manifest, parts or hashes do not fit
+│       └── WrongBaseError    a base model of another family than the encoder's
 ├── MissingFileError      a file or folder that is not there
+├── HubError              the hub cannot be asked, or has not (or sent not) what was asked for
+├── LicenceError          weights that may not be used as was asked
 ├── WriteError            a result that could not be written; nothing half-written stays
 └── MissingExtra          an optional package; names the command that installs it
 """
@@ -26,6 +33,10 @@ class AdaFaceError(Exception):
 
 class ConfigError(AdaFaceError):
     """A setting or option is out of range, unknown, or contradicts another."""
+
+
+class WrongRecognizerError(ConfigError):
+    """ID embeddings of a face recogniser that is not the one the encoder was trained with."""
 
 
 class ShapeError(AdaFaceError):
@@ -74,12 +85,36 @@ class FormatError(AdaFaceError):
     """A file or folder that is not what it should be."""
 
 
+class DamagedFileError(FormatError):
+    """A file with no weights in it: empty, cut off, a git-lfs pointer, a web page, another format's name."""
+
+
+class WrongModelError(FormatError):
+    """A whole file or folder, but of another kind or family of model than what was asked for."""
+
+
+class UnsafeFileError(FormatError):
+    """A pickled file names or does what no checkpoint needs; nothing of it was run."""
+
+
 class StackError(FormatError):
     """A stack whose manifest, parts or hashes do not fit together."""
 
 
+class WrongBaseError(StackError):
+    """A base model of another family (SDXL, SD-2, ...) than the one the encoder was trained for."""
+
+
 class MissingFileError(AdaFaceError):
     """A file or folder that is not there."""
+
+
+class HubError(AdaFaceError):
+    """The hub cannot be asked, or has not what was asked for, or sent something else."""
+
+
+class LicenceError(AdaFaceError):
+    """Weights whose licence does not allow the use that was asked for."""
 
 
 class WriteError(AdaFaceError):

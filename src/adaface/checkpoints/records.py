@@ -1,0 +1,159 @@
+"""Objects whose classes are not here, as inert records of their state; a whole tree of them, checked.
+
+While a pickle is read there are only plain Python values and the classes of this file: whatever it asks for,
+nothing else can be reached, and no method of these does anything but keep what it is given.
+"""
+
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import Any, ClassVar, Self
+
+from adaface.errors import UnsafeFileError
+
+MAX_HEIGHT = 200  # containers in each other; the authors' checkpoints have some 40
+MAX_LEAVES = 50_000_000  # of a walk that follows each reference anew
+
+
+class Record:
+    """An object of a class that is not here: what it was made of, and the state that it was given."""
+
+    __slots__ = ("args", "state")
+    name: ClassVar[tuple[str, str]] = ("", "")  # module and class, as the file has them
+    args: tuple[Any, ...]
+    state: Any
+
+    def __new__(cls, *args: object) -> Self:
+        """Keep the arguments; no constructor is run."""
+        record = super().__new__(cls)
+        record.args, record.state = args, None
+        return record
+
+    def __setstate__(self, state: object) -> None:
+        """Keep the state; a file that sets it twice keeps the last one."""
+        self.state = state
+
+    def __repr__(self) -> str:
+        return f"<record of {'.'.join(self.name)}>"
+
+    def get(self, name: str) -> Any:
+        """An attribute as the class would have it: of the state, or a module's parameter, buffer or child.
+
+        None: there is none.
+        """
+        if not isinstance(self.state, dict):
+            return None
+        for kept in (self.state, *(self.state.get(key) for key in ("_parameters", "_buffers", "_modules"))):
+            if isinstance(kept, dict) and name in kept:
+                return kept[name]
+        return None
+
+
+class Frozen:
+    """Something that a pickle may call or hold, and that it cannot change."""
+
+    __slots__ = ()
+
+    def __setstate__(self, state: object) -> None:
+        """Refuse. Raises UnsafeFileError: always."""
+        raise UnsafeFileError(f"it sets the state of {self!r}, which has none")
+
+
+class Call(Frozen):
+    """One of our own functions, under the name that a pickle has for it."""
+
+    __slots__ = ("_name", "_run")
+
+    def __init__(self, name: tuple[str, str], run: Callable[..., Any]) -> None:
+        self._name, self._run = name, run
+
+    def __call__(self, *args: object) -> Any:
+        """Run it. Raises UnsafeFileError: arguments that no checkpoint has."""
+        try:
+            return self._run(*args)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise UnsafeFileError(
+                f"it calls {self!r} with arguments that no checkpoint has ({error})"
+            ) from error
+
+    def __repr__(self) -> str:
+        return ".".join(self._name)
+
+
+class OrderedDict(dict[Any, Any]):
+    """A dict that takes attributes (`_metadata`) and drops them."""
+
+    __slots__ = ()
+
+    def __setstate__(self, state: object) -> None:
+        """Drop it."""
+
+
+@cache
+def record_class(module: str, name: str) -> type[Record]:
+    """The class of records that stands for a class of that name."""
+    return type(name, (Record,), {"__slots__": (), "name": (module, name)})
+
+
+def settle(root: object, finish: Callable[[Frozen], Any], where: str) -> Any:
+    """A tree with each Frozen leaf replaced by `finish` of it, once, and plain dicts for ordered ones.
+
+    Raises UnsafeFileError: a tree that a plain walk could not visit, since it holds itself, is nested too
+    deep, or refers to its parts too often.
+    """
+    done: dict[int, tuple[Any, int, int]] = {}  # id of an old node: new node, height, leaves of a walk
+    entered: set[int] = set()
+    stack = [root]
+    while stack:
+        node = stack[-1]
+        if id(node) in done:
+            stack.pop()
+            continue
+        inner = [child for child in _children(node) if _is_inner(child)]
+        if id(node) not in entered:
+            entered.add(id(node))
+            waiting = [child for child in inner if id(child) not in done]
+            if any(id(child) in entered for child in waiting):
+                raise UnsafeFileError(f"{where}: it holds an object that is inside of itself")
+            stack += waiting
+            continue
+        stack.pop()
+        below = [done[id(child)] for child in inner]
+        height = 1 + max((item[1] for item in below), default=0)
+        leaves = 1 + len(inner) + sum(item[2] for item in below)
+        if height > MAX_HEIGHT or leaves > MAX_LEAVES:
+            raise UnsafeFileError(
+                f"{where}: nested too deep, or too many references to the same parts (height {height}, "
+                f"{leaves} leaves; at most {MAX_HEIGHT}, {MAX_LEAVES})"
+            )
+        done[id(node)] = (_renewed(node, done, finish), height, leaves)
+    return done[id(root)][0]
+
+
+_INNER = (dict, list, tuple, set, Record, Frozen)
+_LEAVES = frozenset((str, int, float, bool, bytes, type(None)))  # tried first: nearly everything is one
+
+
+def _is_inner(node: object) -> bool:
+    return type(node) not in _LEAVES and isinstance(node, _INNER)
+
+
+def _children(node: object) -> Iterable[Any]:
+    if isinstance(node, dict):
+        return [*node.keys(), *node.values()]
+    if isinstance(node, list | tuple | set):
+        return node
+    return (*node.args, node.state) if isinstance(node, Record) else ()
+
+
+def _renewed(node: Any, done: dict[int, tuple[Any, int, int]], finish: Callable[[Frozen], Any]) -> Any:
+    def new(child: Any) -> Any:
+        return done[id(child)][0] if _is_inner(child) else child
+
+    if isinstance(node, Frozen):
+        return finish(node)
+    if isinstance(node, dict):
+        return {new(key): new(value) for key, value in node.items()}
+    if isinstance(node, Record):
+        node.args, node.state = tuple(map(new, node.args)), new(node.state)
+        return node
+    return type(node)(map(new, node))
