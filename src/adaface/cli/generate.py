@@ -11,7 +11,7 @@ import typer
 
 from adaface.cli import options
 from adaface.cli.console import mistakes_told, out, print_json, progress, say, since_start, working
-from adaface.cli.people import FaceChoice, look_at, source_tiles
+from adaface.cli.people import FaceChoice, look_at, source_tiles, start_tiles
 from adaface.cli.pictures import Album, check_folder, read_prompts, save_png
 from adaface.errors import ConfigError
 from adaface.spec import DEFAULT_SUBJECT
@@ -39,6 +39,8 @@ class Order:
     num_images: int
     seed: int
     settings: dict[str, Any] = field(default_factory=dict)  # only what was given
+    pictures: dict[str, Path] = field(default_factory=dict)  # to start from, by the names of `generate`
+    controlnet: Path | None = None
 
 
 def generate(
@@ -106,6 +108,12 @@ def generate(
         int | None,
         options.look("--batch-size", "Pictures at once: speed and memory; the pictures stay the same."),
     ] = None,
+    init_image: options.InitImage = None,
+    strength: options.Strength = None,
+    mask: options.Mask = None,
+    control_image: options.ControlImage = None,
+    controlnet: options.ControlNet = None,
+    control_scale: options.ControlScale = None,
     stack: options.StackName = "mini",
     device: options.Device = "auto",
     as_json: options.AsJson = False,
@@ -127,7 +135,9 @@ def generate(
         given = {
             "steps": steps, "guidance_scale": guidance, "id_scale": id_scale, "layer_weights": layer_weights,
             "height": height, "width": width, "batch_size": batch_size,
+            "strength": strength, "control_scale": control_scale,
         }  # fmt: skip
+        pictures = {"init_image": init_image, "mask": mask, "control_image": control_image}
         settings: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
         if negative_prompt is not None or no_negative_prompt:
             settings["negative_prompt"] = negative_prompt
@@ -136,6 +146,8 @@ def generate(
             prompts=read_prompts(prompt or (), prompt_file),
             choice=FaceChoice(face_index, face_position, reference, strict, keep_all, min_face),
             stack=stack, device=device, folder=folder, num_images=num_images, seed=seed, settings=settings,
+            pictures={key: value for key, value in pictures.items() if value is not None},
+            controlnet=controlnet,
         )  # fmt: skip
         report = carry_out(order, quiet=as_json)
         if as_json:
@@ -149,6 +161,7 @@ def carry_out(order: Order, *, quiet: bool = False) -> dict[str, Any]:
     personalizer, people, sources = _meet(order, _checked(order))
     made, album, ready = _draw(personalizer, people, order)
     scores = _scores(personalizer, people, made)
+    sources = [*sources, *start_tiles(order.pictures)]
     grid = save_png(order.folder / "grid.png", _grid(sources, order, made, scores))
     report = {
         "pictures": [
@@ -157,6 +170,7 @@ def carry_out(order: Order, *, quiet: bool = False) -> dict[str, Any]:
         ],
         "grid": str(grid),
         "settings": made.settings.to_json(),
+        "sources": dict(made.sources),
         "notes": list(made.notes),
         **album.seconds(ready),
         "seconds": round(since_start(), 2),
@@ -172,7 +186,7 @@ def _draw(
     """The pictures, the album that they were saved into batch by batch, and when drawing began."""
     stack = personalizer.stack.name if personalizer.stack else ""
     album, ready = Album(order.folder, stack, order.num_images), since_start()
-    settings = {**order.settings, "num_images": order.num_images, "seed": order.seed}
+    settings = {**order.settings, **order.pictures, "num_images": order.num_images, "seed": order.seed}
     try:
         with progress("Drawing") as on_step:
             made = personalizer.generate(order.prompts, people, on_step=on_step, on_batch=album, **settings)
@@ -195,7 +209,7 @@ def _checked(order: Order) -> "list[Identity]":
     check_folder(order.folder)
     check_seeds(order.seed, order.num_images)
     stack = Stack.load(order.stack)
-    stack.recommended().override(order.settings)
+    _check_start(order, stack)
     if order.files:
         from adaface.identity.files import Identity
 
@@ -206,6 +220,23 @@ def _checked(order: Order) -> "list[Identity]":
     check_distinct(names)
     _check_prompts(order.prompts, names, stack)
     return known
+
+
+def _check_start(order: Order, stack: "Stack") -> None:
+    """Settings, and the pictures to start from: they are read, and laid upon each other."""
+    from adaface.pipelines.canvas.controlnet import check_controlnet
+    from adaface.pipelines.canvas.pictures import check_pictures, open_canvas, settle
+
+    settings = stack.recommended().override(order.settings)
+    if order.controlnet is not None:
+        check_controlnet(order.controlnet)
+        if "control_image" not in order.pictures:
+            raise ConfigError(
+                "--controlnet without --control-image: give the image that it reads, or leave it out"
+            )
+    has_one = order.controlnet is not None or "controlnet" in stack.roles
+    check_pictures({**order.settings, **order.pictures}, controlnet=has_one)
+    settle(settings, open_canvas((64, 64), **order.pictures))  # type: ignore[arg-type]
 
 
 def _check_prompts(prompts: Sequence[str], names: Sequence[str], stack: "Stack") -> None:
@@ -234,7 +265,9 @@ def _meet(order: Order, known: "Sequence[Identity]") -> "tuple[Personalizer, lis
         from adaface.pipelines.personalizer import Personalizer
 
         people = list(known)
-        personalizer = Personalizer.from_pretrained(stack, device=order.device, analyzer=analyzer)
+        personalizer = Personalizer.from_pretrained(
+            stack, device=order.device, analyzer=analyzer, controlnet=order.controlnet
+        )
         if found is not None:
             people.insert(0, personalizer.identity(found, name=order.name))
     return personalizer, people, [] if found is None else source_tiles(found, order.name)

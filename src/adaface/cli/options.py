@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 FACE_PANEL, LOOK_PANEL, RUN_PANEL = "Which face", "How it is drawn", "Where and how to run"
+START_PANEL = "Pictures to start from"
 
 Photos = Annotated[
     list[str] | None,
@@ -60,6 +61,38 @@ MinFace = Annotated[
     float | None,
     typer.Option("--min-face", metavar="PIXELS", help="Smallest face that is used; usual is 20.",
                  rich_help_panel=FACE_PANEL, show_default=False),
+]  # fmt: skip
+
+
+InitImage = Annotated[
+    Path | None,
+    typer.Option("--init-image", help="A picture to start from, instead of noise. Cut to height x width.",
+                 rich_help_panel=START_PANEL, show_default=False),
+]  # fmt: skip
+Strength = Annotated[
+    float | None,
+    typer.Option("--strength", help="How far from it: 0.2 is near, 1 far. Usual is 0.8, and 1 with --mask.",
+                 rich_help_panel=START_PANEL, show_default=False),
+]  # fmt: skip
+Mask = Annotated[
+    Path | None,
+    typer.Option("--mask", help="A picture over --init-image: white is drawn anew, black stays as it is.",
+                 rich_help_panel=START_PANEL, show_default=False),
+]  # fmt: skip
+ControlImage = Annotated[
+    Path | None,
+    typer.Option("--control-image", help="What a ControlNet reads: edges, a pose, depth, as it was trained.",
+                 rich_help_panel=START_PANEL, show_default=False),
+]  # fmt: skip
+ControlNet = Annotated[
+    Path | None,
+    typer.Option("--controlnet", help="The ControlNet: its diffusers folder, made for the same base.",
+                 rich_help_panel=START_PANEL, show_default=False),
+]  # fmt: skip
+ControlScale = Annotated[
+    float | None,
+    typer.Option("--control-scale", help="How strictly the control image is followed: 0 to 2, usual is 1.",
+                 rich_help_panel=START_PANEL, show_default=False),
 ]  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """From what the user named (photos, identity files) to identities, and their photos for the grid."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from adaface.pipelines.stack import Stack
 
 MAX_SOURCES = 4  # photos that are shown in a grid
+START_LABELS = {
+    "init_image": "start picture",
+    "mask": "mask: white is drawn anew",
+    "control_image": "control image",
+}
 
 
 @dataclass(frozen=True)
@@ -62,4 +67,17 @@ def source_tiles(photos: "PhotoSet", name: str) -> "list[Tile]":
     return [
         Tile(Image.fromarray(load_image(path, max_side=1024)), label)
         for path, label in zip(shown, labels, strict=True)
+    ]
+
+
+def start_tiles(pictures: Mapping[str, Path]) -> "list[Tile]":
+    """The pictures that a drawing starts from, by the names of `Personalizer.generate`."""
+    from PIL import Image
+
+    from adaface.cli.grid import Tile
+    from adaface.face.images import load_image
+
+    return [
+        Tile(Image.fromarray(load_image(path, max_side=1024)), START_LABELS[name])
+        for name, path in pictures.items()
     ]

@@ -30,7 +30,7 @@ class Generation:
         return len(self.images)
 
     def records(self) -> Iterator[dict[str, Any]]:
-        """For each picture its prompt, seed and settings, as plain JSON values, and the digests of its sources."""
+        """For each picture prompt, seed, settings and digests of its sources, as plain JSON values."""
         more = {"sources": dict(self.sources)} if self.sources else {}
         for prompt, seed in zip(self.prompts, self.seeds, strict=True):
             yield {"prompt": prompt, "seed": seed, "settings": self.settings.to_json(), **more}
