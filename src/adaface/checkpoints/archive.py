@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Self
 
 from adaface.checkpoints.heads import Head, head_of, wrong_kind
-from adaface.errors import FormatError
+from adaface.errors import DamagedFileError, FormatError
 
 EXPECTED = "a file that torch.save wrote"
 PICKLE = "data.pkl"
@@ -20,7 +20,9 @@ class Archive:
     """Names and places of the records of one file; nothing is ever unpacked to disk."""
 
     def __init__(self, path: str | Path) -> None:
-        """Raises MissingFileError: no such file. FormatError: it is something else, damaged, or ambiguous."""
+        """Raises MissingFileError: no such file. DamagedFileError: cut off. FormatError: it
+        is something else, or ambiguous.
+        """
         self.path = Path(path)
         if (head := head_of(self.path)) is not Head.ZIP:
             raise wrong_kind(self.path, head, EXPECTED)
@@ -28,7 +30,7 @@ class Archive:
         try:
             self._zip = zipfile.ZipFile(self.path)
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-            raise FormatError(
+            raise DamagedFileError(
                 f"{self.path}: a zip file without a readable end, so cut off or damaged ({error}). "
                 "Download or copy it again"
             ) from error
@@ -57,8 +59,8 @@ class Archive:
         return self._zip.NameToInfo[self._root + name].file_size
 
     def read(self, name: str, limit: int) -> bytes:
-        """The bytes of a record, their checksum tried. Raises FormatError: it is longer than `limit`, or
-        damaged.
+        """The bytes of a record, their checksum tried. Raises DamagedFileError: it is longer than
+        `limit`, or does not fit its checksum.
         """
         if self.length(name) > limit:
             raise self.damaged(name, f"{self.length(name)} bytes, more than the {limit} that are read of it")
@@ -66,7 +68,7 @@ class Archive:
         return self._zip.read(self._root + name)
 
     def verify(self, name: str) -> None:
-        """Read a record piece by piece and compare its checksum. Raises FormatError: it differs."""
+        """Read a record piece by piece and compare its checksum. Raises DamagedFileError: it differs."""
         try:
             with self._zip.open(self._root + name) as record:
                 while record.read(_CHUNK):
@@ -75,7 +77,7 @@ class Archive:
             raise self.damaged(name, str(error)) from error
 
     def offset(self, name: str) -> int:
-        """Where a record's bytes begin in the file. Raises FormatError: its header is damaged."""
+        """Where a record's bytes begin in the file. Raises DamagedFileError: its header is not there."""
         info = self._zip.NameToInfo[self._root + name]
         with self.path.open("rb") as handle:
             handle.seek(info.header_offset)
@@ -90,9 +92,9 @@ class Archive:
             raise self.damaged(name, "it reaches past the end of the file")
         return start
 
-    def damaged(self, name: str, why: str) -> FormatError:
+    def damaged(self, name: str, why: str) -> DamagedFileError:
         """The error for a record that cannot be believed."""
-        return FormatError(f"{self.path}: record {self._root + name}: {why}. Download or copy it again")
+        return DamagedFileError(f"{self.path}: record {self._root + name}: {why}. Download or copy it again")
 
     def _check_records(self) -> str:
         infos = self._zip.infolist()

@@ -3,7 +3,7 @@
 from enum import StrEnum
 from pathlib import Path
 
-from adaface.errors import FormatError, MissingFileError
+from adaface.errors import DamagedFileError, FormatError, MissingFileError
 
 HEAD_BYTES = 512
 LEGACY_MAGIC = bytes.fromhex("8a0a6cfc9c46f9206aa85019")  # torch's number, as the first thing of an old file
@@ -35,6 +35,8 @@ REMEDIES = {
     Head.UNKNOWN: "Check that it is the right file, and download or copy it again",
 }
 
+NO_WEIGHTS = (Head.LFS, Head.HTML, Head.EMPTY, Head.UNKNOWN)
+
 
 def head_of(path: str | Path) -> Head:
     """What the file is by its first bytes; a name's ending counts nothing.
@@ -57,7 +59,8 @@ def head_of(path: str | Path) -> Head:
 
 def wrong_kind(path: str | Path, found: Head, expected: str) -> FormatError:
     """The error for a file that is not `expected`: file, what it is, what is expected, what to do."""
-    return FormatError(f"{path}: {found.value}; expected here: {expected}. {REMEDIES[found]}")
+    kind = DamagedFileError if found in NO_WEIGHTS else FormatError
+    return kind(f"{path}: {found.value}; expected here: {expected}. {REMEDIES[found]}")
 
 
 def _kind(start: bytes, size: int) -> Head:

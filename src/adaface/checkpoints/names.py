@@ -36,9 +36,10 @@ TENSORS_ONLY: Names = frozenset([*STORAGES, TENSOR, PARAMETER, ORDERED_DICT])
 LIGHTNING: Names = (
     TENSORS_ONLY
     | frozenset([ENCODE, *SETS])
-    | _of("numpy", "dtype")
-    | _of("numpy.core.multiarray", "scalar")
-    | _of("numpy._core.multiarray", "scalar")
+    | _of("numpy", "dtype", "ndarray")
+    | _of("numpy.core.multiarray", "scalar", "_reconstruct")
+    | _of("numpy._core.multiarray", "scalar", "_reconstruct")
+    | _of("pytorch_lightning.callbacks", "ModelCheckpoint")
     | _of("pytorch_lightning.callbacks.model_checkpoint", "ModelCheckpoint")
 )
 """What a training with Lightning leaves beside the state dict, as in Stable Diffusion's .ckpt files."""

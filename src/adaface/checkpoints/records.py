@@ -6,7 +6,7 @@ nothing else can be reached, and no method of these does anything but keep what 
 
 from collections.abc import Callable, Iterable
 from functools import cache
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from adaface.errors import UnsafeFileError
 
@@ -88,6 +88,9 @@ class OrderedDict(dict[Any, Any]):
         """Drop it."""
 
 
+_LEAVES = frozenset((str, int, float, bool, bytes, type(None)))  # tried first: nearly everything is one
+
+
 @cache
 def record_class(module: str, name: str) -> type[Record]:
     """The class of records that stands for a class of that name."""
@@ -100,57 +103,65 @@ def settle(root: object, finish: Callable[[Frozen], Any], where: str) -> Any:
     Raises UnsafeFileError: a tree that a plain walk could not visit, since it holds itself, is nested too
     deep, or refers to its parts too often.
     """
-    done: dict[int, tuple[Any, int, int]] = {}  # id of an old node: new node, height, leaves of a walk
-    entered: set[int] = set()
+    done: dict[int, _Settled] = {}  # by the id of the old node
+    entered: dict[int, list[Any]] = {}  # ... and the inner nodes below it
     stack = [root]
     while stack:
         node = stack[-1]
         if id(node) in done:
             stack.pop()
-            continue
-        inner = [child for child in _children(node) if _is_inner(child)]
-        if id(node) not in entered:
-            entered.add(id(node))
+        elif id(node) not in entered:
+            inner = entered[id(node)] = _inner(node)
             waiting = [child for child in inner if id(child) not in done]
             if any(id(child) in entered for child in waiting):
                 raise UnsafeFileError(f"{where}: it holds an object that is inside of itself")
             stack += waiting
-            continue
-        stack.pop()
-        below = [done[id(child)] for child in inner]
-        height = 1 + max((item[1] for item in below), default=0)
-        leaves = 1 + len(inner) + sum(item[2] for item in below)
-        if height > MAX_HEIGHT or leaves > MAX_LEAVES:
-            raise UnsafeFileError(
-                f"{where}: nested too deep, or too many references to the same parts (height {height}, "
-                f"{leaves} leaves; at most {MAX_HEIGHT}, {MAX_LEAVES})"
-            )
-        done[id(node)] = (_renewed(node, done, finish), height, leaves)
-    return done[id(root)][0]
+        else:
+            stack.pop()
+            done[id(node)] = _settled(node, entered[id(node)], done, finish, where)
+    return done[id(root)].node if id(root) in done else root
 
 
-_INNER = (dict, list, tuple, set, Record, Frozen)
-_LEAVES = frozenset((str, int, float, bool, bytes, type(None)))  # tried first: nearly everything is one
+class _Settled(NamedTuple):
+    node: Any
+    height: int
+    leaves: int  # of a walk that follows each reference anew
 
 
-def _is_inner(node: object) -> bool:
-    return type(node) not in _LEAVES and isinstance(node, _INNER)
-
-
-def _children(node: object) -> Iterable[Any]:
-    if isinstance(node, dict):
-        return [*node.keys(), *node.values()]
-    if isinstance(node, list | tuple | set):
-        return node
-    return (*node.args, node.state) if isinstance(node, Record) else ()
-
-
-def _renewed(node: Any, done: dict[int, tuple[Any, int, int]], finish: Callable[[Frozen], Any]) -> Any:
-    def new(child: Any) -> Any:
-        return done[id(child)][0] if _is_inner(child) else child
-
+def _settled(
+    node: Any, inner: list[Any], done: dict[int, _Settled], finish: Callable[[Frozen], Any], where: str
+) -> _Settled:
+    below = [done[id(child)] for child in inner]
+    height = 1 + max((item.height for item in below), default=0)
+    leaves = len(inner) + 1 + sum(item.leaves for item in below)
+    if height > MAX_HEIGHT or leaves > MAX_LEAVES:
+        raise UnsafeFileError(
+            f"{where}: nested too deep, or too many references to the same parts (height {height}, "
+            f"{leaves} leaves; at most {MAX_HEIGHT}, {MAX_LEAVES})"
+        )
     if isinstance(node, Frozen):
-        return finish(node)
+        return _Settled(finish(node), height, leaves)
+    if not inner and type(node) is not OrderedDict:
+        return _Settled(node, height, leaves)
+
+    def new(child: Any) -> Any:
+        return done[id(child)].node if id(child) in done else child
+
+    return _Settled(_rebuilt(node, new), height, leaves)
+
+
+def _inner(node: object) -> list[Any]:
+    """What is in a node and may hold something itself, or has to be replaced."""
+    if isinstance(node, dict):
+        children: Iterable[Any] = (*node.keys(), *node.values())
+    elif isinstance(node, Record):
+        children = (*node.args, node.state)
+    else:
+        children = node if isinstance(node, list | tuple | set) else ()
+    return [child for child in children if type(child) not in _LEAVES and not isinstance(child, type)]
+
+
+def _rebuilt(node: Any, new: Callable[[Any], Any]) -> Any:
     if isinstance(node, dict):
         return {new(key): new(value) for key, value in node.items()}
     if isinstance(node, Record):

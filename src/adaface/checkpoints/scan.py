@@ -5,10 +5,10 @@ import pickletools
 from typing import Any
 
 from adaface.checkpoints.names import Names
-from adaface.errors import FormatError, UnsafeFileError
+from adaface.errors import DamagedFileError, FormatError, UnsafeFileError
 
 MAX_OPCODES = 4_000_000  # a checkpoint with two whole tokenizers in it has some 1.6 million
-MAX_INT_BYTES = 8  # of LONG1: sizes and counts
+MAX_INT_BITS = 64  # of LONG1: sizes and counts
 ALLOWED = frozenset(
     (
         *("PROTO", "FRAME", "STOP", "MARK"),
@@ -24,6 +24,7 @@ DISTRUST = (
     "No checkpoint that is read here has that: do not open it with other programs, and get it elsewhere"
 )
 _OPCODES = {op.code.encode("latin-1"): op for op in pickletools.opcodes}
+_ALLOWED = {code: op for code, op in _OPCODES.items() if op.name in ALLOWED}
 
 
 def scan(data: bytes, where: str, names: Names) -> None:
@@ -35,15 +36,13 @@ def scan(data: bytes, where: str, names: Names) -> None:
     """
     stream = io.BytesIO(data)
     for count in range(MAX_OPCODES):
-        op, arg = _next(stream, where)
-        if op.name == "GLOBAL":
-            check_name(*arg.split(" ", 1), where=where, names=names)
-        elif op.name in ("BINPUT", "LONG_BINPUT") and arg > count + 0xFF:
-            # CPython reserves room for as many entries as the largest index says
-            raise UnsafeFileError(f"{where}: {op.name} {arg}: a memo index out of bounds. {DISTRUST}")
-        elif op.name == "LONG1" and arg.bit_length() > 8 * MAX_INT_BYTES:
-            raise UnsafeFileError(f"{where}: LONG1 of more than {MAX_INT_BYTES} bytes. {DISTRUST}")
-        elif op.name == "STOP":
+        code = stream.read(1)
+        op = _ALLOWED.get(code)
+        if op is None:
+            raise _refusal(code, stream, where)
+        if op.arg is not None:
+            _check(op.name, _argument(op, stream, where), count, where, names)
+        elif code == b".":
             if stream.tell() != len(data):
                 raise UnsafeFileError(f"{where}: trailing bytes after STOP. {DISTRUST}")
             return
@@ -59,20 +58,33 @@ def check_name(module: str, name: str = "", *, where: str, names: Names) -> None
         )
 
 
-def _next(stream: io.BytesIO, where: str) -> tuple[pickletools.OpcodeInfo, Any]:
-    code = stream.read(1)
-    op = _OPCODES.get(code)
-    if op is None:
-        raise FormatError(f"{where}: {'cut off' if not code else 'damaged'}. Download or copy it again")
-    if op.name not in ALLOWED and not op.name.startswith(("EXT", "INST", "PERSID")):
-        raise UnsafeFileError(f"{where}: opcode {op.name}. {DISTRUST}")
+def _check(name: str, arg: Any, count: int, where: str, names: Names) -> None:
+    if name == "GLOBAL":
+        check_name(*arg.split(" ", 1), where=where, names=names)
+    elif name in ("BINPUT", "LONG_BINPUT") and arg > count + 0xFF:
+        # CPython reserves room for as many entries as the largest index says
+        raise UnsafeFileError(f"{where}: {name} {arg}: a memo index out of bounds. {DISTRUST}")
+    elif name == "LONG1" and arg.bit_length() > MAX_INT_BITS:
+        raise UnsafeFileError(f"{where}: LONG1 of more than {MAX_INT_BITS} bits. {DISTRUST}")
+
+
+def _argument(op: pickletools.OpcodeInfo, stream: io.BytesIO, where: str) -> Any:
     try:
-        arg = op.arg.reader(stream) if op.arg else None
+        return op.arg.reader(stream) if op.arg else None
     except (ValueError, IndexError) as error:
-        raise FormatError(
+        raise DamagedFileError(
             f"{where}: cut off or damaged in {op.name} ({error}). Download or copy it again"
         ) from error
-    if op.name not in ALLOWED:  # their arguments say what was meant to happen
-        what = str(arg).replace(" ", ".") if op.name == "INST" else f"code {arg}"
-        raise UnsafeFileError(f"{where}: opcode {op.name} {what}. {DISTRUST}")
-    return op, arg
+
+
+def _refusal(code: bytes, stream: io.BytesIO, where: str) -> FormatError:
+    op = _OPCODES.get(code)
+    if op is None:
+        what = "damaged" if code else "cut off"
+        return DamagedFileError(f"{where}: {what}: no whole pickle. Download or copy it again")
+    told = ""
+    if op.name == "INST":
+        told = " " + str(_argument(op, stream, where)).replace(" ", ".")
+    elif op.name.startswith("EXT"):
+        told = f" code {_argument(op, stream, where)}"
+    return UnsafeFileError(f"{where}: opcode {op.name}{told}. {DISTRUST}")
