@@ -159,6 +159,18 @@ def write_base(folder: Path):
     return text
 
 
+def controlnet(unet, seed: int = 0):
+    """A random ControlNet for `unet`; a fresh one has zeros where it speaks, and would change nothing."""
+    from diffusers import ControlNetModel
+
+    torch.manual_seed(seed)
+    model = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(8, 16, 16, 16))
+    for module in (*model.controlnet_down_blocks, model.controlnet_mid_block):
+        torch.nn.init.normal_(module.weight, std=0.1)
+    torch.nn.init.normal_(model.controlnet_cond_embedding.conv_out.weight, std=0.1)
+    return model.eval()
+
+
 def write_encoder(folder: Path, base_text_model) -> None:
     """A random AdaFace encoder and a random ID prompter for the base's text model."""
     from adaface.encoder.inverse import AdaFaceEncoder
