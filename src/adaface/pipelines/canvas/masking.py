@@ -22,7 +22,7 @@ from adaface.pipelines.guidance import StepCallback
 def encode(pipe: Any, init: Pixels) -> Tensor:
     """The latents (1, C, h, w) that the autoencoder of `pipe` makes of a picture: the mean, not a sample."""
     device = getattr(pipe, "_execution_device", pipe.device)  # that of offloaded models is not where they lie
-    image = torch.from_numpy(init).permute(2, 0, 1)[None]  # (H, W, 3) -> (1, 3, H, W)
+    image = torch.tensor(init).permute(2, 0, 1)[None]  # (H, W, 3) -> (1, 3, H, W)
     image = image.to(device, pipe.vae.dtype) / 127.5 - 1
     with torch.no_grad():
         coded = pipe.vae.encode(image)

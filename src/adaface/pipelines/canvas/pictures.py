@@ -144,7 +144,7 @@ def _cut(pixels: Pixels, size: tuple[int, int], is_mask: bool) -> Image.Image:
     left, top = (image.width - across) / 2, (image.height - down) / 2
     box = (left, top, left + across, top + down)
     if is_mask:
-        return image.convert("L").resize((width, height), Image.Resampling.BILINEAR, box=box)
+        return image.convert("L").resize((width, height), Image.Resampling.BOX, box=box)
     if (width, height) == image.size:
         return image  # pixel by pixel: what stays under a mask is the user's own
     return image.resize((width, height), MIDDLE, box=box)

@@ -1,0 +1,345 @@
+"""`generate` from a start picture, under a mask, along a control image, on a stack of random tiny models."""
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import tiny
+from adaface.errors import ConfigError, FormatError, ImageError, MissingFileError, StackError
+from adaface.pipelines.canvas.controlnet import check_controlnet
+from adaface.pipelines.canvas.pictures import open_canvas
+from adaface.pipelines.personalizer import Personalizer
+
+PROMPT = "a photo of <person> in the meadow"
+PHOTO = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+MASK = np.zeros((64, 64), np.uint8)
+MASK[:, 40:] = 255
+
+
+@pytest.fixture(scope="module")
+def controlled(personalizer, tmp_path_factory):
+    """The tiny stack with a ControlNet, and the ControlNet's folder."""
+    folder = tmp_path_factory.mktemp("controlnet")
+    tiny.controlnet(personalizer.pipe.unet).save_pretrained(folder)
+    own = Personalizer(
+        personalizer.pipe, personalizer.encoder, personalizer.id_prompter,
+        settings=personalizer.settings, controlnet=folder,
+    )  # fmt: skip
+    return own, folder
+
+
+@pytest.fixture
+def draw(personalizer, person):
+    def made(**options):
+        return personalizer.generate(PROMPT, person, **{"num_images": 1, **options})
+
+    return made
+
+
+def pixels(made) -> np.ndarray:
+    return np.stack([np.asarray(image, np.int16) for image in made.images])
+
+
+def farthest(a, b) -> int:
+    return int(np.abs(pixels(a) - pixels(b)).max())
+
+
+# --- a start picture
+
+
+def test_less_strength_stays_nearer_to_the_start_picture(draw, personalizer):
+    from adaface.pipelines.canvas.masking import encode
+
+    def coded(image) -> torch.Tensor:
+        return encode(personalizer.pipe, np.asarray(image, np.uint8))
+
+    start = coded(PHOTO)
+    far = [
+        float((coded(draw(init_image=PHOTO, strength=s, steps=10).images[0]) - start).norm())
+        for s in (0.1, 1.0)
+    ]
+    assert far[0] < far[1]
+
+
+def test_steps_are_told_as_they_are_done(draw):
+    told = []
+    draw(
+        init_image=PHOTO, strength=0.5, steps=6, num_images=2, batch_size=1, on_step=lambda *a: told.append(a)
+    )
+    assert told == [(k, 6) for k in range(1, 7)]
+
+
+def test_the_usual_strength_is_that_of_the_original_and_all_of_it_under_a_mask(draw):
+    assert draw(init_image=PHOTO).settings.strength == 0.8
+    assert draw(init_image=PHOTO, mask=MASK, steps=1).settings.strength == 1.0
+    assert draw(steps=1).settings.strength is None
+
+
+def test_neither_the_batch_size_nor_the_thread_changes_a_picture(draw):
+    options = {"init_image": PHOTO, "mask": MASK, "strength": 0.8, "num_images": 3}
+    alone, together = draw(**options, batch_size=1), draw(**options, batch_size=3)
+    assert farthest(alone, together) <= 1
+    with ThreadPoolExecutor(3) as pool:
+        masked, plain, started = (
+            pool.submit(draw, **given) for given in (options, {}, {"init_image": PHOTO, "strength": 0.8})
+        )
+    assert farthest(masked.result(), draw(**options)) == 0
+    assert farthest(plain.result(), draw()) == 0
+    assert farthest(started.result(), draw(init_image=PHOTO, strength=0.8)) == 0
+
+
+def test_picture_k_has_the_seed_plus_k(draw):
+    many, third = draw(init_image=PHOTO, num_images=3, seed=5), draw(init_image=PHOTO, seed=7)
+    assert np.abs(pixels(many)[2] - pixels(third)[0]).max() <= 1
+
+
+def test_a_picture_of_another_shape_is_cut_in_the_middle_and_that_is_told(draw):
+    wide = np.zeros((64, 128, 3), np.uint8)
+    wide[:, 32:96] = PHOTO
+    made = draw(init_image=wide, strength=0.5)
+    assert made.notes == (
+        "init_image: 128x64 cut in the middle to the shape of 64x64. Give height and width of its own shape "
+        "to keep it whole",
+    )
+    assert farthest(made, draw(init_image=PHOTO, strength=0.5)) <= 1
+
+
+def test_height_and_width_are_those_of_the_start_picture_if_asked_for(draw):
+    wide = np.zeros((64, 128, 3), np.uint8)
+    made = draw(init_image=wide, strength=0.5, height=64, width=128)
+    assert made.images[0].size == (128, 64)
+    assert made.notes == ()
+
+
+def test_the_records_name_the_sources_by_their_pixels(draw):
+    made = draw(init_image=PHOTO, strength=0.5, steps=2)
+    record = next(made.records())
+    assert record["sources"] == {"init_image": hashlib.sha256(PHOTO.tobytes()).hexdigest()}
+    assert record["settings"]["strength"] == 0.5
+    assert "sources" not in next(draw(steps=1).records())
+
+
+# --- a mask
+
+
+def test_pixels_outside_the_mask_stay_bit_by_bit_and_the_others_change(draw):
+    made = pixels(draw(init_image=PHOTO, mask=MASK))[0]
+    assert (made[MASK == 0] == PHOTO[MASK == 0]).all()
+    assert (made[MASK > 0] != PHOTO[MASK > 0]).mean() > 0.5
+
+
+def test_what_is_drawn_knows_what_stays(draw):
+    """The kept half reaches the other one through the latents: with another half, another drawing."""
+    other = PHOTO.copy()
+    other[:, :40] = 255 - other[:, :40]
+    a, b = (pixels(draw(init_image=image, mask=MASK))[0][MASK > 0] for image in (PHOTO, other))
+    assert (a != b).any()
+
+
+def test_grey_of_a_mask_mixes_and_nearly_black_counts_as_black(draw):
+    grey, dusty = np.where(MASK > 0, 128, 0).astype(np.uint8), np.maximum(MASK, 7)
+    full, half, dust = (pixels(draw(init_image=PHOTO, mask=mask))[0] for mask in (MASK, grey, dusty))
+    assert (dust == full).all()
+    mixed = (full * (128 / 255) + PHOTO * (127 / 255))[MASK > 0]
+    assert np.abs(half[MASK > 0] - mixed).max() <= 1
+
+
+def test_a_whole_mask_is_a_start_picture_alone(draw):
+    white = np.full((64, 64), 255, np.uint8)
+    given = {"init_image": PHOTO, "strength": 0.8}
+    assert farthest(draw(**given, mask=white), draw(**given)) == 0
+
+
+def test_a_mask_may_have_another_size_but_not_another_shape(draw):
+    large = np.asarray(Image.fromarray(MASK).resize((256, 256), Image.Resampling.NEAREST))
+    a, b = (draw(init_image=PHOTO, mask=mask) for mask in (MASK, large))
+    assert farthest(a, b) == 0
+    with pytest.raises(
+        ConfigError, match="mask mask is 64x32, but the init image 64x64.*Give both in one shape"
+    ):
+        draw(init_image=PHOTO, mask=MASK[:32])
+
+
+def test_what_a_safety_checker_blacks_out_stays_black(personalizer, person, monkeypatch):
+    from diffusers import StableDiffusionImg2ImgPipeline
+
+    def black(self, image, *_):
+        return torch.zeros_like(image), [True] * len(image)
+
+    monkeypatch.setattr(StableDiffusionImg2ImgPipeline, "run_safety_checker", black)
+    made = personalizer.generate(PROMPT, person, num_images=1, init_image=PHOTO, mask=MASK)
+    assert not pixels(made).any()
+    assert "picture 1 was blacked out by the base model's safety checker" in made.notes
+
+
+def test_the_noise_of_the_kept_places_is_the_pipelines_own(personalizer):
+    """Before the first step, the kept latents lie on the way that they are held to afterwards."""
+    from adaface.pipelines.canvas.masking import encode, noise_of
+
+    latents = encode(personalizer.pipe, PHOTO)
+    generator = torch.Generator().manual_seed(3)
+    with torch.inference_mode():
+        image = torch.from_numpy(PHOTO).permute(2, 0, 1)[None] / 127.5 - 1
+        personalizer.pipe.vae.encode(image).latent_dist.sample(generator)
+    drawn = torch.randn(latents.shape, generator=generator)
+    assert torch.equal(noise_of([3], latents), drawn)
+
+
+# --- a control image
+
+
+def test_a_control_image_leads_the_picture(controlled, person):
+    own, _ = controlled
+    one, other, off, plain = (
+        own.generate(PROMPT, person, num_images=1, **given)
+        for given in (
+            {"control_image": PHOTO},
+            {"control_image": 255 - PHOTO},
+            {"control_image": PHOTO, "control_scale": 0},
+            {},
+        )
+    )
+    assert farthest(one, other) > 0
+    assert farthest(off, plain) == 0
+    assert one.settings.control_scale == 1.0
+
+
+def test_start_picture_mask_and_control_image_go_together(controlled, person):
+    own, _ = controlled
+    given = {"init_image": PHOTO, "mask": MASK, "control_image": PHOTO, "num_images": 2}
+    made = own.generate(PROMPT, person, **given)
+    assert (pixels(made)[:, MASK == 0] == PHOTO[MASK == 0]).all()
+    assert farthest(made, own.generate(PROMPT, person, **given, control_scale=0)) > 0
+    assert made.sources.keys() == {"init_image", "mask", "control_image"}
+
+
+def test_a_controlnet_is_opened_from_its_folder(tiny_stack, controlled, person):
+    own, folder = controlled
+    opened = Personalizer.from_pretrained(tiny_stack, device="cpu", verify=False, controlnet=folder)
+    drawn = [one.generate(PROMPT, person, num_images=1, control_image=PHOTO) for one in (own, opened)]
+    assert farthest(*drawn) == 0
+
+
+def test_a_stack_may_have_a_controlnet_of_its_own(tiny_stack, controlled, person, tmp_path):
+    import json
+    import shutil
+
+    from adaface.pipelines.manifest import Part
+    from adaface.pipelines.stack import Stack, write_manifest
+
+    copy = shutil.copytree(tiny_stack, tmp_path / "copy")
+    shutil.copytree(controlled[1], copy / "controlnet")
+    roles = {**Stack.load(copy).roles, "controlnet": Part("controlnet", licence="MIT")}
+    settings = json.loads((copy / "stack.json").read_text())["settings"]
+    write_manifest(copy, name="tiny", roles=roles, settings=settings)
+    opened = Personalizer.from_pretrained(copy, device="cpu")
+    drawn = [
+        one.generate(PROMPT, person, num_images=1, control_image=PHOTO) for one in (controlled[0], opened)
+    ]
+    assert farthest(*drawn) == 0
+
+
+def test_a_controlnet_for_another_base_is_refused(personalizer, person):
+    from diffusers import UNet2DConditionModel
+
+    other = UNet2DConditionModel(
+        sample_size=8, in_channels=4, out_channels=4, block_out_channels=(32,), layers_per_block=1,
+        norm_num_groups=8, down_block_types=("CrossAttnDownBlock2D",), up_block_types=("CrossAttnUpBlock2D",),
+        cross_attention_dim=32, attention_head_dim=4,
+    )  # fmt: skip
+    own = Personalizer(
+        personalizer.pipe, personalizer.encoder, personalizer.id_prompter, controlnet=tiny.controlnet(other)
+    )
+    with pytest.raises(
+        StackError, match="another kind of base model: its in_channels is 4, the base's UNet has 16"
+    ):
+        own.generate(PROMPT, person, control_image=PHOTO)
+
+
+# --- mistakes
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mask": MASK}, "mask without init_image: there is no picture to start from"),
+        ({"strength": 0.5}, "strength without init_image"),
+        ({"control_scale": 1}, "control_scale without control_image"),
+        ({"control_image": PHOTO}, "control_image needs a ControlNet.*--controlnet PATH.*role .controlnet"),
+        ({"init_image": PHOTO, "strength": 0}, "strength=0: give a number above 0"),
+        ({"init_image": PHOTO, "strength": 1.1}, "strength=1.1"),
+        ({"init_image": PHOTO, "strength": float("nan")}, "strength=nan"),
+        ({"init_image": PHOTO, "strength": 0.2, "steps": 4}, "strength=0.2 of 4 steps is not one.*5 steps"),
+        ({"init_image": PHOTO, "mask": MASK * 0}, "mask mask: all black.*White is drawn anew"),
+    ],
+)  # fmt: skip
+def test_what_does_not_go_together_is_told(draw, options, message):
+    with pytest.raises(ConfigError, match=message):
+        draw(**options)
+
+
+def test_a_control_scale_out_of_range_is_told(controlled, person):
+    with pytest.raises(ConfigError, match="control_scale=3: give a number from 0"):
+        controlled[0].generate(PROMPT, person, control_image=PHOTO, control_scale=3)
+
+
+def test_a_start_picture_that_cannot_be_read_is_told(draw, tmp_path):
+    with pytest.raises(MissingFileError, match="none.png: no such file"):
+        draw(init_image=tmp_path / "none.png")
+    (tmp_path / "x.png").write_bytes(b"hello")
+    with pytest.raises(ImageError, match="not a picture"):
+        draw(init_image=PHOTO, mask=tmp_path / "x.png")
+
+
+def test_a_controlnet_that_is_none_is_told(tmp_path, tiny_stack, controlled):
+    with pytest.raises(MissingFileError, match="none: no such folder. --controlnet takes a diffusers folder"):
+        check_controlnet(tmp_path / "none")
+    (tmp_path / "net.pth").write_bytes(b"x")
+    with pytest.raises(FormatError, match="net.pth: a file.*from_single_file"):
+        check_controlnet(tmp_path / "net.pth")
+    with pytest.raises(FormatError, match="not a ControlNet .no readable config.json"):
+        check_controlnet(tmp_path)
+    with pytest.raises(FormatError, match="a UNet2DConditionModel, not a ControlNetModel"):
+        check_controlnet(tiny_stack / "base" / "unet")
+    (tmp_path / "config.json").write_text('{"_class_name": "ControlNetModel"}')
+    with pytest.raises(MissingFileError, match="diffusion_pytorch_model.safetensors: no such file"):
+        check_controlnet(tmp_path)
+
+
+def test_a_controlnet_whose_weights_are_broken_is_told(tmp_path, controlled, personalizer, person):
+    import shutil
+
+    broken = shutil.copytree(controlled[1], tmp_path / "broken")
+    (broken / "diffusion_pytorch_model.safetensors").write_bytes(
+        b"version https://git-lfs.github.com/spec/v1"
+    )
+    own = Personalizer(personalizer.pipe, personalizer.encoder, personalizer.id_prompter, controlnet=broken)
+    with pytest.raises(FormatError, match="broken: diffusers cannot open this ControlNet .*Copy it again"):
+        own.generate(PROMPT, person, control_image=PHOTO)
+
+
+def test_a_base_for_inpainting_is_told_apart(personalizer, person, monkeypatch):
+    """Its UNet takes latents, mask and masked latents at once, 9 channels."""
+    import copy
+
+    pipe = copy.copy(personalizer.pipe)
+    unet = copy.copy(pipe.unet)
+    unet._internal_dict = type(unet.config)({**unet.config, "in_channels": 9})
+    monkeypatch.setattr(pipe, "unet", unet)
+    own = Personalizer(pipe, personalizer.encoder, personalizer.id_prompter)
+    with pytest.raises(
+        ConfigError, match="takes 9 channels, its autoencoder makes 16: a base for inpainting"
+    ):
+        own.generate(PROMPT, person, num_images=1)
+
+
+def test_a_large_picture_is_read_from_a_file_as_from_memory(tmp_path):
+    Image.fromarray(PHOTO).resize((640, 640)).save(tmp_path / "a.png")
+    a = open_canvas((64, 64), tmp_path / "a.png")
+    b = open_canvas((64, 64), Image.open(tmp_path / "a.png"))
+    assert (a.init == b.init).all()
+    assert a.init.shape == (64, 64, 3)
