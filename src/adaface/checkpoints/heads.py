@@ -25,7 +25,7 @@ class Head(StrEnum):
 
 REMEDIES = {
     Head.ZIP: "Give it a name that ends with .pt, .bin or .ckpt if torch.save wrote it",
-    Head.SAFETENSORS: "Give it a name that ends with .safetensors; there is nothing pickled in it",
+    Head.SAFETENSORS: "Nothing is pickled in it: give it where safetensors are expected",
     Head.PICKLE: "Ask its author for a file that torch.save wrote, or for safetensors",
     Head.LEGACY: "Have its author load it and save it again with torch 1.6 or newer, or as safetensors",
     Head.TAR: "Unpack it if it is an archive, or have its author save it again with torch 1.6 or newer",

@@ -4,9 +4,11 @@ While a pickle is read there are only plain Python values and the classes of thi
 nothing else can be reached, and no method of these does anything but keep what it is given.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable, Iterator
 from functools import cache
 from typing import Any, ClassVar, NamedTuple, Self
+
+from torch import Tensor
 
 from adaface.errors import UnsafeFileError
 
@@ -42,7 +44,7 @@ class Record:
         """
         if not isinstance(self.state, dict):
             return None
-        for kept in (self.state, *(self.state.get(key) for key in ("_parameters", "_buffers", "_modules"))):
+        for kept in (self.state, *(self.state.get(kind) for kind in _MODULE_DICTS)):
             if isinstance(kept, dict) and name in kept:
                 return kept[name]
         return None
@@ -88,6 +90,7 @@ class OrderedDict(dict[Any, Any]):
         """Drop it."""
 
 
+_MODULE_DICTS = ("_parameters", "_buffers", "_modules")  # where a torch module keeps these
 _LEAVES = frozenset((str, int, float, bool, bytes, type(None)))  # tried first: nearly everything is one
 
 
@@ -95,6 +98,41 @@ _LEAVES = frozenset((str, int, float, bool, bytes, type(None)))  # tried first: 
 def record_class(module: str, name: str) -> type[Record]:
     """The class of records that stands for a class of that name."""
     return type(name, (Record,), {"__slots__": (), "name": (module, name)})
+
+
+def tensors_of(node: object, skip: Container[str] = ()) -> dict[str, Tensor]:
+    """All tensors of a settled tree by dotted names, as a module's state dict has them, and plain attributes.
+
+    skip: names of attributes that are not looked into. What is there twice is told once.
+    """
+    found: dict[str, Tensor] = {}
+    seen: set[int] = set()
+
+    def walk(value: object, name: str) -> None:
+        if id(value) in seen or type(value) in _LEAVES:
+            return
+        seen.add(id(value))
+        if isinstance(value, Tensor):
+            found[name] = value
+        for key, child in _named(value):
+            if key not in skip:
+                walk(child, f"{name}.{key}" if name else key)
+
+    walk(node, "")
+    return found
+
+
+def _named(node: object) -> Iterator[tuple[str, Any]]:
+    """What is directly in a node, by name; a module's parameters, buffers and children count as its own."""
+    if isinstance(node, Record):
+        state = node.state if isinstance(node.state, dict) else {}
+        for kind in _MODULE_DICTS:
+            yield from _named(state.get(kind))
+        yield from ((str(key), value) for key, value in state.items() if key not in _MODULE_DICTS)
+    elif isinstance(node, dict):
+        yield from ((str(key), value) for key, value in node.items())
+    elif isinstance(node, list | tuple):
+        yield from ((str(key), value) for key, value in enumerate(node))
 
 
 def settle(root: object, finish: Callable[[Frozen], Any], where: str) -> Any:

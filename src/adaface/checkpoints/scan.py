@@ -9,6 +9,7 @@ from adaface.errors import DamagedFileError, FormatError, UnsafeFileError
 
 MAX_OPCODES = 4_000_000  # a checkpoint with two whole tokenizers in it has some 1.6 million
 MAX_INT_BITS = 64  # of LONG1: sizes and counts
+DISTRUST = "Nothing of it was run. Other programs may run it: get the weights elsewhere, best as safetensors"
 ALLOWED = frozenset(
     (
         *("PROTO", "FRAME", "STOP", "MARK"),
@@ -19,9 +20,6 @@ ALLOWED = frozenset(
         *("BINPUT", "LONG_BINPUT", "MEMOIZE", "BINGET", "LONG_BINGET"),
         *("GLOBAL", "STACK_GLOBAL", "REDUCE", "NEWOBJ", "BUILD", "BINPERSID"),
     )
-)
-DISTRUST = (
-    "No checkpoint that is read here has that: do not open it with other programs, and get it elsewhere"
 )
 _OPCODES = {op.code.encode("latin-1"): op for op in pickletools.opcodes}
 _ALLOWED = {code: op for code, op in _OPCODES.items() if op.name in ALLOWED}

@@ -7,10 +7,12 @@ from typing import Annotated
 import typer
 
 from adaface.cli import console  # first, for the time it notes
+from adaface.cli.convert import convert
 from adaface.cli.demo import demo
 from adaface.cli.doctor import doctor
 from adaface.cli.embed import embed
 from adaface.cli.generate import generate
+from adaface.cli.setup import setup
 
 app = typer.Typer(
     name="adaface",
@@ -48,7 +50,7 @@ def main(
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-for command in (generate, embed, demo, doctor):
+for command in (generate, embed, demo, doctor, setup, convert):
     app.command()(command)
 if find_spec("adaface.cli.mini") is not None:
     from adaface.cli.mini import app as mini

@@ -29,11 +29,15 @@ class AdaFaceEncoderConfig:
     base_text_encoder: str = "unknown"  # fingerprint of the text encoder that the subject embeddings are for
     recognizer: str = "unknown"  # network whose ID embeddings the encoder was trained on
     licence: str = "unknown"
+    origin: Mapping[str, str] = field(
+        default_factory=dict
+    )  # file and part that it was converted from, if it was
 
     def __post_init__(self) -> None:
         """Fill in the multipliers and check the sizes."""
         object.__setattr__(self, "multipliers", tuple(self.multipliers) or (1,) * self.layers)
         object.__setattr__(self, "tokens", dict(self.tokens))
+        object.__setattr__(self, "origin", dict(self.origin))
         for name in ("width", "layers", "heads", "mlp_width", "num_id_vectors", "mixed_layers"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)}: give 1 or more")
