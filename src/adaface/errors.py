@@ -16,7 +16,6 @@ AdaFaceError
 │   ├── WrongModelError   whole, but of another kind or family than what was asked for
 │   ├── UnsafeFileError   a pickled file that names or does what no checkpoint needs; nothing of it was run
 │   └── StackError        a stack whose manifest, parts or hashes do not fit
-│       └── WrongBaseError    a base model of another family than the encoder's
 ├── MissingFileError      a file or folder that is not there
 ├── HubError              the hub cannot be asked, or has not (or sent not) what was asked for
 ├── LicenceError          weights that may not be used as was asked
@@ -99,10 +98,6 @@ class UnsafeFileError(FormatError):
 
 class StackError(FormatError):
     """A stack whose manifest, parts or hashes do not fit together."""
-
-
-class WrongBaseError(StackError):
-    """A base model of another family (SDXL, SD-2, ...) than the one the encoder was trained for."""
 
 
 class MissingFileError(AdaFaceError):

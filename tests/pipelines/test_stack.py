@@ -103,8 +103,8 @@ def test_a_manifest_of_something_else_is_refused(copy):
 
 
 def test_a_later_version_asks_for_an_upgrade(copy):
-    edit(copy, lambda data: data.update(version=2))
-    with pytest.raises(StackError, match="version 2, this package reads 1. Upgrade adaface"):
+    edit(copy, lambda data: data.update(version=3))
+    with pytest.raises(StackError, match="version 3, this package reads 2. Upgrade adaface"):
         Stack.load(copy)
 
 

@@ -28,7 +28,11 @@ def embed(
     keep_all: options.KeepAll = False,
     min_face: options.MinFace = None,
     stack: options.StackName = "mini",
+    encoder: options.Encoder = None,
+    id_prompter: options.IdPrompter = None,
+    recognizer: options.Recognizer = None,
     device: options.Device = "auto",
+    commercial_safe: options.CommercialSafe = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Make a small file of a person, without any photo in it.
@@ -40,7 +44,11 @@ def embed(
     """
     with mistakes_told(as_json):
         choice = FaceChoice(face_index, face_position, reference, strict, keep_all, min_face)
-        report = carry_out(photos or [], file, name, choice, stack, device)
+        opening = options.Opening(
+            stack, encoder=encoder, id_prompter=id_prompter, recognizer=recognizer, device=device,
+            commercial_safe=commercial_safe,
+        )  # fmt: skip
+        report = carry_out(photos or [], file, name, choice, opening)
         if as_json:
             print_json(report)
         else:
@@ -52,13 +60,12 @@ def embed(
 
 
 def carry_out(
-    photos: list[str], file: Path, name: str | None, choice: FaceChoice, stack_name: str, device: str
+    photos: list[str], file: Path, name: str | None, choice: FaceChoice, opening: options.Opening
 ) -> dict[str, Any]:
     """Do what `adaface embed` does, and return what `--json` prints. Raises what goes wrong as an
     AdaFaceError.
     """
     from adaface.identity.names import check_name, slot
-    from adaface.pipelines.stack import Stack
 
     if not photos:
         raise ConfigError("no photo. Give at least one")
@@ -66,16 +73,17 @@ def carry_out(
         raise ConfigError(f"{file}: give -o a file name that ends with {SUFFIX}")
     called = check_name(name or name_from(file))
     check_folder(file.parent)
-    stack = Stack.load(stack_name)
+    stack = opening.load()
     with working("Looking at the photos"):
         analyzer = choice.analyzer(stack)
         found = look_at(photos, analyzer, choice)
     with working("Opening the models"):
         from adaface.pipelines.embedder import Embedder
 
-        person = Embedder.from_pretrained(stack, device=device, analyzer=analyzer).identity(
-            found, name=called
+        embedder = Embedder.from_pretrained(
+            stack, device=opening.device, commercial_safe=opening.commercial_safe, analyzer=analyzer
         )
+        person = embedder.identity(found, name=called)
     path = person.save(file)
     rows, width = person.subject_embeds.shape
     return {

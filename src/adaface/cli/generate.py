@@ -33,8 +33,7 @@ class Order:
     name: str
     prompts: Sequence[str]
     choice: FaceChoice
-    stack: str
-    device: str
+    opening: options.Opening
     folder: Path
     num_images: int
     seed: int
@@ -115,7 +114,19 @@ def generate(
     controlnet: options.ControlNet = None,
     control_scale: options.ControlScale = None,
     stack: options.StackName = "mini",
+    base: options.Base = None,
+    text_encoder: options.TextEncoder = None,
+    vae: options.Vae = None,
+    encoder: options.Encoder = None,
+    id_prompter: options.IdPrompter = None,
+    recognizer: options.Recognizer = None,
     device: options.Device = "auto",
+    dtype: options.Dtype = None,
+    offload: options.Offload = None,
+    slicing: options.Slicing = False,
+    tiling: options.Tiling = False,
+    no_safety_checker: options.NoSafetyChecker = False,
+    commercial_safe: options.CommercialSafe = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Draw a person from photos, or from files of `adaface embed`.
@@ -141,11 +152,16 @@ def generate(
         settings: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
         if negative_prompt is not None or no_negative_prompt:
             settings["negative_prompt"] = negative_prompt
+        opening = options.Opening(
+            stack, base, text_encoder, vae, encoder, id_prompter, recognizer, device=device, dtype=dtype,
+            offload=offload, slicing=slicing, tiling=tiling, safety_checker=not no_safety_checker,
+            commercial_safe=commercial_safe,
+        )  # fmt: skip
         order = Order(
             photos=photos or (), files=identity or (), name=name or DEFAULT_SUBJECT,
             prompts=read_prompts(prompt or (), prompt_file),
             choice=FaceChoice(face_index, face_position, reference, strict, keep_all, min_face),
-            stack=stack, device=device, folder=folder, num_images=num_images, seed=seed, settings=settings,
+            opening=opening, folder=folder, num_images=num_images, seed=seed, settings=settings,
             pictures={key: value for key, value in pictures.items() if value is not None},
             controlnet=controlnet,
         )  # fmt: skip
@@ -201,14 +217,13 @@ def _checked(order: Order) -> "list[Identity]":
     """The identities of files, once all is checked that can be found wrong before a model is opened."""
     from adaface.identity.names import check_distinct, check_name
     from adaface.pipelines.settings import check_seeds
-    from adaface.pipelines.stack import Stack
 
     if not order.photos and not order.files:
         raise ConfigError("nobody to draw. Give a photo, or --identity FILE")
     check_name(order.name)
     check_folder(order.folder)
     check_seeds(order.seed, order.num_images)
-    stack = Stack.load(order.stack)
+    stack = order.opening.load()
     _check_start(order, stack)
     if order.files:
         from adaface.identity.files import Identity
@@ -248,16 +263,14 @@ def _check_prompts(prompts: Sequence[str], names: Sequence[str], stack: "Stack")
     from adaface.prompt.embedding import own_words
     from adaface.text.folder import load_tokenizer
 
-    words = own_words(load_tokenizer(stack.path("base") / "tokenizer"))
+    words = own_words(load_tokenizer(stack.tokenizer_folder()))
     for text in prompts:
         parse(text, names, words)
 
 
 def _meet(order: Order, known: "Sequence[Identity]") -> "tuple[Personalizer, list[Identity], list[Tile]]":
     """Faces first, since they fail most; then the models."""
-    from adaface.pipelines.stack import Stack
-
-    stack = Stack.load(order.stack)
+    stack = order.opening.load()
     with working("Looking at the photos"):
         analyzer = order.choice.analyzer(stack)
         found = look_at(order.photos, analyzer, order.choice) if order.photos else None
@@ -266,7 +279,7 @@ def _meet(order: Order, known: "Sequence[Identity]") -> "tuple[Personalizer, lis
 
         people = list(known)
         personalizer = Personalizer.from_pretrained(
-            stack, device=order.device, analyzer=analyzer, controlnet=order.controlnet
+            stack, analyzer=analyzer, controlnet=order.controlnet, **order.opening.arguments()
         )
         if found is not None:
             people.insert(0, personalizer.identity(found, name=order.name))

@@ -1,12 +1,17 @@
 """Options that several commands share, so that they are called the same everywhere."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+if TYPE_CHECKING:
+    from adaface.pipelines.stack import Stack
+
 FACE_PANEL, LOOK_PANEL, RUN_PANEL = "Which face", "How it is drawn", "Where and how to run"
 START_PANEL = "Pictures to start from"
+MODEL_PANEL = "Other models than the stack's"
 
 Photos = Annotated[
     list[str] | None,
@@ -18,7 +23,8 @@ Photos = Annotated[
 ]
 StackName = Annotated[
     str,
-    typer.Option("--stack", envvar="ADAFACE_STACK", help='The models: "mini", or a folder with a stack.json.',
+    typer.Option("--stack", envvar="ADAFACE_STACK",
+                 help='The models: "mini", a folder with a stack.json, or one below $ADAFACE_MODELS: "sd15".',
                  rich_help_panel=RUN_PANEL),
 ]  # fmt: skip
 Device = Annotated[
@@ -94,6 +100,86 @@ ControlScale = Annotated[
     typer.Option("--control-scale", help="How strictly the control image is followed: 0 to 2, usual is 1.",
                  rich_help_panel=START_PANEL, show_default=False),
 ]  # fmt: skip
+
+
+def _model(flag: str, text: str) -> Any:
+    """An option that names a model in place of the stack's own: a path, or hub:owner/name@revision."""
+    return typer.Option(flag, help=text, metavar="PLACE", show_default=False, rich_help_panel=MODEL_PANEL)
+
+
+Base = Annotated[
+    str | None,
+    _model("--base", "Another base: a diffusers folder, one LDM file, or hub:owner/name@revision."),
+]
+TextEncoder = Annotated[str | None, _model("--text-encoder", "Another text encoder than the base's own.")]
+Vae = Annotated[str | None, _model("--vae", "Another VAE than the base's own.")]
+Encoder = Annotated[
+    str | None, _model("--encoder", "Another AdaFace encoder (a folder of `adaface convert`).")
+]
+IdPrompter = Annotated[
+    str | None, _model("--id-prompter", "Another ID prompter, such as Arc2Face's encoder.")
+]
+Recognizer = Annotated[str | None, _model("--recognizer", "Another face recogniser: an ONNX file.")]
+Dtype = Annotated[
+    str | None,
+    typer.Option("--dtype", help="fp16, bf16 or fp32; usual is fp16 on CUDA, else fp32.",
+                 rich_help_panel=RUN_PANEL, show_default=False),
+]  # fmt: skip
+Offload = Annotated[
+    str | None,
+    typer.Option("--offload", metavar="model|sequential", rich_help_panel=RUN_PANEL, show_default=False,
+                 help="Keep models on the CPU while they are not needed: less memory, slower."),
+]  # fmt: skip
+Slicing = Annotated[
+    bool,
+    typer.Option("--slicing", help="Decode pictures one by one: less memory.", rich_help_panel=RUN_PANEL),
+]
+Tiling = Annotated[
+    bool,
+    typer.Option("--tiling", help="Decode in tiles: for large pictures.", rich_help_panel=RUN_PANEL),
+]
+NoSafetyChecker = Annotated[
+    bool,
+    typer.Option("--no-safety-checker", help="Leave out the base's safety checker.",
+                 rich_help_panel=RUN_PANEL),
+]  # fmt: skip
+CommercialSafe = Annotated[
+    bool,
+    typer.Option("--commercial-safe", help="Refuse weights whose licence forbids commercial use.",
+                 rich_help_panel=RUN_PANEL),
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Opening:
+    """Which models are opened, where and how; None is the stack's own."""
+
+    stack: str = "mini"
+    base: str | None = None
+    text_encoder: str | None = None
+    vae: str | None = None
+    encoder: str | None = None
+    id_prompter: str | None = None
+    recognizer: str | None = None
+    device: str = "auto"
+    dtype: str | None = None
+    offload: str | None = None
+    slicing: bool = False
+    tiling: bool = False
+    safety_checker: bool = True
+    commercial_safe: bool = False
+
+    def load(self) -> "Stack":
+        """The stack with the models that were named. Raises as `Stack.load` and `Stack.with_parts`."""
+        from adaface.pipelines.stack import Stack
+
+        roles = ("base", "text_encoder", "vae", "encoder", "id_prompter", "recognizer")
+        return Stack.load(self.stack).with_parts({role: getattr(self, role) for role in roles})
+
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments of `Personalizer.from_pretrained` beside the stack."""
+        names = ("device", "dtype", "offload", "slicing", "tiling", "safety_checker", "commercial_safe")
+        return {name: getattr(self, name) for name in names}
 
 
 def look(flag: str, text: str, metavar: str | None = None) -> Any:

@@ -1,39 +1,73 @@
-"""A base model (a diffusers folder) opened quietly as a stock pipeline, and one shallow pipeline of its own
-for each call.
+"""A base model (a diffusers folder, or one LDM file) opened quietly as a stock pipeline, and one shallow
+pipeline of its own for each call.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from adaface.errors import AdaFaceError, StackError
+from adaface.errors import AdaFaceError, StackError, WrongModelError
+from adaface.pipelines.devices import Memory
 from adaface.pipelines.quiet import quiet
+from adaface.pipelines.stack import Stack
 
 with quiet():  # the import itself prints hints about packages that nobody needs here
-    from diffusers import DDIMScheduler, StableDiffusionPipeline
+    from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline
+from adaface.checkpoints.kinds import Kind, kind_of_folder, need_kind, read_json
+from adaface.checkpoints.ldm import SD15, filled, open_ldm
+from adaface.checkpoints.parts import open_part
 from adaface.text.folder import load_text_encoder, load_tokenizer
 
-__all__ = ["StableDiffusionPipeline", "ddim", "load_base", "own_pipeline"]
+__all__ = [
+    "BaseParts",
+    "StableDiffusionPipeline",
+    "base_parts",
+    "check_family",
+    "ddim",
+    "load_base",
+    "own_pipeline",
+    "place_base",
+]
+
+OFFLOAD = "adaface_offload"  # attribute of a pipeline whose models wait on the CPU: (kind, device)
+_KINDS = {"model": "enable_model_cpu_offload", "sequential": "enable_sequential_cpu_offload"}
 
 
-def load_base(folder: str | Path, device: torch.device, dtype: torch.dtype) -> StableDiffusionPipeline:
-    """Open a Stable Diffusion folder with safetensors weights; nothing is fetched, nothing unpickled.
+@dataclass(frozen=True)
+class BaseParts:
+    """Where a base model lies, and what is taken in place of its own parts.
 
-    All parts get `dtype`, whatever the folder holds. Raises StackError: the folder cannot be opened as such a
-    pipeline.
+    base: a diffusers folder, or one LDM file. text_encoder: a folder with config.json and model.safetensors.
+    vae: a folder with config.json and weights; both may be one file of SD-1.x too. safety_checker: False
+    leaves out the base's own; an LDM file has none.
     """
-    folder = Path(folder).resolve()  # diffusers asks the hub for what it takes for a name
+
+    base: Path
+    text_encoder: Path | None = None
+    vae: Path | None = None
+    safety_checker: bool = True
+
+
+def load_base(parts: BaseParts, device: torch.device, dtype: torch.dtype) -> StableDiffusionPipeline:
+    """Open a base model with safetensors weights; nothing is fetched, nothing unpickled.
+
+    All parts get `dtype`, whatever the files hold. Raises StackError: the folder cannot be opened as such a
+    pipeline. FormatError: a file that is none, or of another family. MissingFileError: a part is not there.
+    """
+    base = parts.base.resolve()  # diffusers asks the hub for what it takes for a name
     try:
         with quiet():
-            text_encoder, tokenizer = (
-                load_text_encoder(folder / "text_encoder"),
-                load_tokenizer(folder / "tokenizer"),
-            )
+            given = _given_parts(parts, dtype)
+            if base.is_file():
+                return open_ldm(base, dtype, **given).to(device, dtype)
+            given.setdefault("text_encoder", load_text_encoder(base / "text_encoder", dtype))
             pipe = StableDiffusionPipeline.from_pretrained(
-                folder,
-                text_encoder=text_encoder,
-                tokenizer=tokenizer,
+                base,
+                **given,
+                **_checker(parts),
+                tokenizer=load_tokenizer(base / "tokenizer"),
                 local_files_only=True,
                 use_safetensors=True,
             )
@@ -43,9 +77,64 @@ def load_base(folder: str | Path, device: torch.device, dtype: torch.dtype) -> S
     except (OSError, ValueError, TypeError, RuntimeError, KeyError, AttributeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise StackError(
-            f"{folder}: not a Stable Diffusion folder that diffusers can open ({reason}). It should hold "
+            f"{base}: not a Stable Diffusion folder that diffusers can open ({reason}). It should hold "
             "model_index.json, unet/, vae/, text_encoder/, tokenizer/ and scheduler/, weights as safetensors"
         ) from error
+
+
+def base_parts(stack: Stack, safety_checker: bool = True) -> BaseParts:
+    """The files of a stack's base model, fetched first if they are of the hub. Raises as `Stack.path`."""
+    own = {role: stack.path(role) if role in stack.roles else None for role in ("text_encoder", "vae")}
+    return BaseParts(stack.path("base"), own["text_encoder"], own["vae"], safety_checker)
+
+
+def place_base(
+    pipe: StableDiffusionPipeline, memory: Memory, device: torch.device
+) -> StableDiffusionPipeline:
+    """Set how a pipeline saves memory; offloaded models wait on the CPU and visit `device` in each call.
+
+    Then the text encoder, which is small, stays on the CPU, in float32: half precision is slow there.
+    """
+    memory.settle(pipe)
+    if memory.offload is not None:
+        pipe.text_encoder.float()
+        setattr(pipe, OFFLOAD, (memory.offload, device))
+    return pipe
+
+
+def check_family(base: Path, width: int) -> None:
+    """Is the diffusers folder `base` of the family that an encoder of rows `width` wide was trained for?
+
+    Reads its JSON files only; one LDM file is checked when it is opened. Raises WrongModelError: it is not.
+    """
+    if base.is_file():
+        return
+    need_kind(base, kind_of_folder(base), Kind.SD1)
+    own = read_json(base / "unet" / "config.json").get("cross_attention_dim", width)
+    if own != width:
+        raise WrongModelError(
+            f"{base}: its UNet reads text features {own} wide, but this encoder was trained for {width}. "
+            "Give a base of the encoder's family, or an encoder for this base"
+        )
+
+
+def _given_parts(parts: BaseParts, dtype: torch.dtype) -> dict[str, Any]:
+    given: dict[str, Any] = {}
+    for role, path in (("text_encoder", parts.text_encoder), ("vae", parts.vae)):
+        if path is not None and path.is_file():
+            given[role] = filled(open_part(path, role), SD15, dtype)
+    if parts.text_encoder is not None and "text_encoder" not in given:
+        given["text_encoder"] = load_text_encoder(parts.text_encoder, dtype)
+    if parts.vae is not None and "vae" not in given:
+        read_json(parts.vae / "config.json")
+        given["vae"] = AutoencoderKL.from_pretrained(
+            parts.vae.resolve(), local_files_only=True, use_safetensors=True
+        )
+    return given
+
+
+def _checker(parts: BaseParts) -> dict[str, Any]:
+    return {} if parts.safety_checker else {"safety_checker": None, "requires_safety_checker": False}
 
 
 def own_pipeline(
@@ -62,6 +151,9 @@ def own_pipeline(
     with quiet():
         own = kind(**parts, requires_safety_checker=parts.get("safety_checker") is not None)
     own.set_progress_bar_config(disable=True)
+    if (wanted := getattr(pipe, OFFLOAD, None)) is not None:
+        offload, device = wanted
+        getattr(own, _KINDS[offload])(device=device)
     return own
 
 

@@ -5,7 +5,7 @@ No diffusion model is needed for it, so that none is opened here.
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -25,7 +25,7 @@ from adaface.identity.files import Identity
 from adaface.identity.names import check_name
 from adaface.pipelines.devices import choose_device
 from adaface.pipelines.fitting import ID_SCALE
-from adaface.pipelines.recognition import stack_analyzer
+from adaface.pipelines.recognition import check_recognizer, recognizer_name, stack_analyzer
 from adaface.pipelines.settings import Settings
 from adaface.pipelines.stack import Stack
 from adaface.spec import DEFAULT_SUBJECT
@@ -64,18 +64,24 @@ class Embedder:
         cls,
         stack: str | Path | Stack = "mini",
         *,
+        encoder: str | Path | None = None,
+        id_prompter: str | Path | None = None,
+        recognizer: str | Path | None = None,
         device: str | torch.device = "auto",
+        commercial_safe: bool = False,
         verify: bool = True,
         analyzer: FaceAnalyzer | None = None,
     ) -> Self:
         """Open what is needed of a stack; the same arguments and errors as `Personalizer.from_pretrained`."""
-        loaded = stack if isinstance(stack, Stack) else Stack.load(stack)
+        loaded = with_models(stack, {}, encoder, id_prompter, recognizer)
         chosen = choose_device(device)
+        if commercial_safe:
+            loaded.require_commercial(*ROLES)
         if verify:
             loaded.verify(*ROLES)
-        encoder, prompter = load_encoder(loaded, chosen)
+        rows, prompter = load_encoder(loaded, chosen, analyzer)
         make = analyzer or partial(stack_analyzer, loaded)
-        return cls(encoder, prompter, analyzer=make, settings=usual_settings(loaded, encoder), stack=loaded)
+        return cls(rows, prompter, analyzer=make, settings=usual_settings(loaded, rows), stack=loaded)
 
     @property
     def analyzer(self) -> FaceAnalyzer:
@@ -119,7 +125,8 @@ class Embedder:
         if (photos is None) == (id_embedding is None):
             raise ConfigError("identity: give either photos or an id_embedding")
         check_name(name)
-        self._check_recognizer(self.analyzer.recognizer.name)
+        wanted = self.encoder.config.recognizer
+        check_recognizer(wanted, self.analyzer.recognizer.name)
         if isinstance(id_embedding, Tensor):
             id_embedding = id_embedding.detach().to("cpu", torch.float32).numpy()
         if id_embedding is not None:
@@ -136,22 +143,13 @@ class Embedder:
             for item in photos.left_out:
                 _log.warning("%s left out: %s", item.name, item.reason)
         else:
-            self._check_recognizer(photos.recognizer)
+            check_recognizer(wanted, photos.recognizer)
         scale = self.settings.id_scale
         embedding = torch.from_numpy(photos.id_embedding)
         with torch.inference_mode():
             id_prompt = self.id_prompter(embedding[None].to(self.encoder.positions.device))  # (1, K, D)
             rows = self.encoder(id_prompt, id_scale=scale)[0]
         return Identity(name, rows, embedding, self._provenance(len(photos.faces), scale))
-
-    def _check_recognizer(self, used: str) -> None:
-        wanted = self.encoder.config.recognizer
-        if "unknown" not in (used, wanted) and used != wanted:
-            raise ConfigError(
-                f'the encoder was trained with ID embeddings of the recogniser "{wanted}", but these are of '
-                f'"{used}": nobody would be like the photo. Give the analyser that recogniser; if it is the '
-                "same network, name it so in its spec (a JSON file beside the ONNX file)"
-            )
 
     def _provenance(self, photos: int, id_scale: float) -> dict[str, str]:
         config = self.encoder.config
@@ -174,13 +172,35 @@ def usual_settings(stack: Stack, encoder: AdaFaceEncoder) -> Settings:
     return stack.recommended().override({"id_scale": scale})
 
 
-def load_encoder(stack: Stack, device: torch.device) -> tuple[AdaFaceEncoder, Arc2FacePrompter]:
+def with_models(
+    stack: str | Path | Stack,
+    names: Mapping[str, str | Path | None],
+    encoder: str | Path | None,
+    id_prompter: str | Path | None,
+    recognizer: str | Path | None,
+) -> Stack:
+    """`stack`, read if need be, with other models in the roles of `names` and in the three; None keeps one.
+
+    Raises as `Stack.load` and `Stack.with_parts`.
+    """
+    loaded = stack if isinstance(stack, Stack) else Stack.load(stack)
+    return loaded.with_parts(
+        {**names, "encoder": encoder, "id_prompter": id_prompter, "recognizer": recognizer}
+    )
+
+
+def load_encoder(
+    stack: Stack, device: torch.device, analyzer: FaceAnalyzer | None = None
+) -> tuple[AdaFaceEncoder, Arc2FacePrompter]:
     """A stack's inverse encoder and the ID prompter before it, in float32 on `device`.
 
-    Raises MissingFileError or FormatError: files are missing or do not fit. StackError: the stack's settings
-    name another number of ID vectors.
+    analyzer: what is used in place of the stack's recogniser. Raises MissingFileError or FormatError: files
+    are missing or do not fit. StackError: the stack's settings name another number of ID vectors.
+    WrongRecognizerError: the recogniser is not the one that the encoder was trained with.
     """
     encoder = AdaFaceEncoder.from_pretrained(stack.path("encoder")).to(device)
+    used = recognizer_name(stack) if analyzer is None else analyzer.recognizer.name
+    check_recognizer(encoder.config.recognizer, used)
     count = encoder.config.num_id_vectors
     if stack.settings.get("num_id_vectors", count) != count:
         raise StackError(

@@ -19,12 +19,18 @@ from adaface.errors import ConfigError
 from adaface.face.analyzer import FaceAnalyzer
 from adaface.face.types import ImageSource
 from adaface.identity.files import Identity
-from adaface.pipelines.base import StableDiffusionPipeline, load_base
+from adaface.pipelines.base import (
+    StableDiffusionPipeline,
+    base_parts,
+    check_family,
+    load_base,
+    place_base,
+)
 from adaface.pipelines.canvas.controlnet import check_controlnet, check_fit, load_controlnet
 from adaface.pipelines.canvas.pictures import check_pictures, open_canvas, settle
-from adaface.pipelines.devices import choose_device, choose_dtype
+from adaface.pipelines.devices import Memory, choose_device, choose_dtype
 from adaface.pipelines.drawing import Drawing, OnStep, base_size, draw
-from adaface.pipelines.embedder import ROLES, Embedder, load_encoder, usual_settings
+from adaface.pipelines.embedder import ROLES, Embedder, load_encoder, usual_settings, with_models
 from adaface.pipelines.fitting import as_identities, fit_rows, origin_notes
 from adaface.pipelines.generation import Generation
 from adaface.pipelines.recognition import stack_analyzer
@@ -77,40 +83,66 @@ class Personalizer(Embedder):
         cls,
         stack: str | Path | Stack = "mini",
         *,
+        base: str | Path | None = None,
+        text_encoder: str | Path | None = None,
+        vae: str | Path | None = None,
+        encoder: str | Path | None = None,
+        id_prompter: str | Path | None = None,
+        recognizer: str | Path | None = None,
         device: str | torch.device = "auto",
         dtype: str | torch.dtype | None = None,
+        offload: str | None = None,
+        slicing: bool = False,
+        tiling: bool = False,
+        safety_checker: bool = True,
+        commercial_safe: bool = False,
         verify: bool = True,
         analyzer: FaceAnalyzer | None = None,
         controlnet: Any = None,
     ) -> Self:
-        """Open a stack: "mini", or a folder with a stack.json.
+        """Open a stack: "mini", a folder with a stack.json, or the name of one below the folder of models.
 
-        device: "auto", "cpu", "cuda", ... dtype: of the base model; None is half precision on CUDA, else
-        float32. verify: compare the files with the manifest's hashes first. analyzer: one that is open
-        already, with the stack's recogniser. controlnet: for control images, a ControlNetModel or the path of
-        its diffusers folder; None is the stack's own, if it has one. Raises MissingFileError: no such stack
-        or ControlNet. StackError: its files are damaged or do not fit. FormatError: no ControlNet.
-        ConfigError: no such device or dtype.
+        base (a diffusers folder or one LDM file), text_encoder, vae, encoder, id_prompter, recognizer: in
+        place of the stack's own; a path, or "hub:owner/name@revision". A path that is not there is never
+        asked of the hub. device: "auto", "cpu", "cuda", "cuda:1", "mps". dtype: of the base model; None is
+        half precision on CUDA, else float32. offload, slicing, tiling: see `devices.Memory`. safety_checker:
+        False leaves out the base's own. commercial_safe: refuse weights that forbid commercial use.
+        verify: compare the files with the manifest's hashes first. analyzer: one that is open already, with
+        the stack's recogniser. controlnet: for control images, a ControlNetModel or the path of its diffusers
+        folder; None is the stack's own, if it has one.
+        Raises MissingFileError: no such stack, part or ControlNet. StackError: files are damaged or do not
+        fit. WrongModelError: a base of another family. WrongRecognizerError: not the encoder's. FormatError:
+        a file that is not what it should be. HubError: a part cannot be fetched. LicenceError: see above.
+        ConfigError: no such device or dtype. MissingExtra: offloading needs accelerate.
         """
-        loaded = stack if isinstance(stack, Stack) else Stack.load(stack)
+        own = {"base": base, "text_encoder": text_encoder, "vae": vae}
+        loaded = with_models(stack, own, encoder, id_prompter, recognizer)
+        memory = Memory(offload, slicing, tiling)
         chosen = choose_device(device)
         kind = choose_dtype(dtype, chosen)
-        own = {"controlnet"} & loaded.roles.keys() if controlnet is None else set()
+        home = memory.home(chosen)
+        roles = [role for role in own if role in loaded.roles] + list(ROLES)
+        if controlnet is None and "controlnet" in loaded.roles:
+            roles.append("controlnet")
+        if commercial_safe:
+            loaded.require_commercial(*roles)
         if verify:
-            loaded.verify("base", *ROLES, *own)
-        if own:
+            loaded.verify(*roles)
+        if "controlnet" in roles:
             controlnet = loaded.path("controlnet")
         if isinstance(controlnet, str | Path):
             controlnet = check_controlnet(controlnet)
-        encoder, prompter = load_encoder(loaded, chosen)
-        pipe = load_base(loaded.path("base"), chosen, kind)
+        rows, prompter = load_encoder(loaded, home, analyzer)
+        parts = base_parts(loaded, safety_checker)
+        check_family(parts.base, rows.config.width)
+        pipe = place_base(load_base(parts, home, kind), memory, chosen)
         make = analyzer or partial(stack_analyzer, loaded)
         return cls(
             pipe,
-            encoder,
+            rows,
             prompter,
             analyzer=make,
-            settings=usual_settings(loaded, encoder),
+            settings=usual_settings(loaded, rows),
             stack=loaded,
             controlnet=controlnet,
         )

@@ -10,17 +10,25 @@ from pathlib import Path
 from typing import Any
 
 from adaface import files
-from adaface.errors import ConfigError, MissingFileError, StackError
+from adaface.errors import ConfigError, FormatError, MissingFileError, StackError
 from adaface.face.detect import YUNET_FILE
-from adaface.face.recognize import SFACE_FILE, wheel_model
+from adaface.face.recognize import SFACE as SFACE_SPEC, SFACE_FILE, wheel_model
 from adaface.pipelines import manifest
 from adaface.pipelines.manifest import Part
 from adaface.pipelines.settings import Settings
+from adaface.sources.licences import require_commercial
+from adaface.sources.places import HubPlace, find_local, models_folder, parse_place
 
 BUILTIN = ("mini",)  # stacks that come with the package
 SFACE = "sface"  # the builtin recogniser, and the files of an installed package that it is made of
 BUILTIN_FILES = {SFACE: (YUNET_FILE, SFACE_FILE)}
 EXTRA_SETTINGS = {"demo_prompts", "num_id_vectors"}  # settings of a stack beside those of `Settings`
+UNKNOWN = "unknown"  # the licence of what a user names
+# What is fetched of a repository that is a base: not its other copies (.bin, .ckpt, half precision)
+BASE_FILES = (
+    "model_index.json", "*/*.json", "*/*.txt", "*/model.safetensors", "*/diffusion_pytorch_model.safetensors",
+)  # fmt: skip
+FITS = {"base": ("text_encoder", "vae"), "recognizer": ("strangers",)}  # a role, and roles made for it alone
 
 
 @dataclass(frozen=True)
@@ -100,15 +108,56 @@ class Stack:
             )
         return self.roles[role]
 
+    def with_parts(self, names: Mapping[str, str | Path | None]) -> "Stack":
+        """The stack with other models in some roles: a path, or "hub:owner/name@revision"; None changes
+        nothing.
+
+        A base brings its own text encoder and VAE, so the stack's separate ones go, unless they are named
+        too. Raises MissingFileError: a path that is not there; the hub is not asked then. FormatError: a
+        checkpoint of the original as the encoder.
+        """
+        given = {role: name for role, name in names.items() if name is not None}
+        gone = {other for role in given for other in FITS.get(role, ())}
+        kept = {role: part for role, part in self.roles.items() if role not in gone}
+        return replace(self, roles={**kept, **{role: _named(role, name) for role, name in given.items()}})
+
+    def require_commercial(self, *roles: str) -> None:
+        """Raises LicenceError: weights of `roles` (none given: of all) do not allow commercial use."""
+        asked = roles or tuple(self.roles)
+        require_commercial({role: self._licence(role) for role in asked if role in self.roles})
+
+    def _licence(self, role: str) -> str:
+        part = self.roles[role]
+        if part.hub is None or part.licence != UNKNOWN:
+            return part.licence
+        from adaface.sources.hub import list_files
+
+        return list_files(part.hub, part.revision).licence
+
     def path(self, role: str) -> Path:
-        """File or folder of `role`. Raises StackError: no such role, or a builtin without a file."""
+        """File or folder of `role`; a part of the hub is fetched into the hub's cache first, if need be.
+
+        Raises StackError: no such role, or a builtin without a file. HubError: it cannot be fetched.
+        """
         part = self.part(role)
+        if part.hub is not None:
+            from adaface.sources.hub import folder_of
+
+            usual = BASE_FILES if role == "base" else ("*",)
+            return folder_of(_place(part), tuple(part.files) or usual)
         if part.path is None:
             raise StackError(
                 f'stack "{self.name}": role "{role}" is the builtin "{part.builtin}", which has no path '
                 "here. Open it with pipelines.recognition.stack_analyzer"
             )
         return self.folder / part.path
+
+    def tokenizer_folder(self) -> Path:
+        """Folder of the base's tokenizer; one LDM file has none, so there it is the one of SD-1.x, shipped."""
+        base = self.path("base")
+        if base.is_file():
+            return Path(str(resources("adaface"))) / "checkpoints" / "sd15" / "tokenizer"
+        return base / "tokenizer"
 
     def check_files(self, *roles: str) -> list[FileCheck]:
         """Compare the files of `roles` (none given: of all) with the manifest; raises nothing."""
@@ -123,6 +172,10 @@ class Stack:
         return checks
 
     def _file(self, part: Part, name: str) -> Path:
+        if part.hub is not None:
+            from adaface.sources.hub import cached
+
+            return (cached(_place(part)) or Path(part.hub, part.path or "")) / name
         if part.path is not None:
             return self.folder / part.path / name
         try:
@@ -132,8 +185,11 @@ class Stack:
 
     def verify(self, *roles: str) -> None:
         """Raises StackError: a file of `roles` (none given: of all) is missing or changed; names each such
-        file.
+        file. Parts of the hub are fetched first.
         """
+        for role in roles or tuple(self.roles):
+            if self.part(role).hub is not None:
+                self.path(role)
         bad = [check for check in self.check_files(*roles) if not check.ok]
         if bad:
             listed = "; ".join(f"{check.path}: {_fault(check)}" for check in bad)
@@ -143,7 +199,8 @@ class Stack:
 
 
 def find(stack: str | Path) -> Path:
-    """Folder of the stack called `stack`, or `stack` itself if it is a folder with a manifest.
+    """Folder of the stack called `stack`: a builtin, a folder with a manifest, or one below the folder of
+    models.
 
     Raises MissingFileError: neither.
     """
@@ -152,6 +209,8 @@ def find(stack: str | Path) -> Path:
         path = Path(str(resources("adaface"))) / "mini" / "weights"
         advice = f'The stack "{stack}" comes with the package: install it again'
     else:
+        if not path.exists() and (models_folder() / path / manifest.MANIFEST).is_file():
+            path = models_folder() / path
         advice = f"Give a folder that holds a {manifest.MANIFEST}, or one of: {', '.join(BUILTIN)}"
     if not (path / manifest.MANIFEST).is_file():
         problem = f"no {manifest.MANIFEST} in it" if path.is_dir() else "no such stack"
@@ -171,11 +230,11 @@ def write_manifest(
     unknown = sorted(set(roles) - set(manifest.ROLES))
     if unknown:
         raise StackError(f"unknown roles: {', '.join(unknown)}. Known: {', '.join(manifest.ROLES)}")
-    measured = {role: _measure(folder, role, part) for role, part in roles.items()}
+    measured = {role: _measure(folder, role, part, roles) for role, part in roles.items()}
     Stack(folder, name, measured, settings).recommended()
     data = {
         "format": manifest.FORMAT,
-        "version": manifest.VERSION,
+        "version": manifest.version_of(measured),
         "name": name,
         "roles": {role: part.to_json() for role, part in measured.items()},
         "settings": dict(settings),
@@ -186,13 +245,38 @@ def write_manifest(
     )
 
 
-def _measure(folder: Path, role: str, part: Part) -> Part:
-    if part.path is not None:
+def _measure(folder: Path, role: str, part: Part, roles: Mapping[str, Part]) -> Part:
+    if part.hub is not None:
+        measured = dict(part.files)
+    elif part.path is not None:
         measured = manifest.record_files(folder / part.path)
+        others = [f"{roles[r].path}/" for r in manifest.NEW & roles.keys() if r != role]  # listed there
+        own = f"{part.path}/" if "" not in measured else part.path
+        measured = {n: r for n, r in measured.items() if not f"{own}{n}".startswith(tuple(others))}
     else:
         names = BUILTIN_FILES.get(part.builtin or "", ())
         measured = {name: manifest.record_files(wheel_model(name))[""] for name in names}
     return replace(part, files=measured, purpose=part.purpose or manifest.ROLES[role])
+
+
+def _named(role: str, name: str | Path) -> Part:
+    purpose = manifest.ROLES[role]
+    if role == "recognizer" and str(name) == SFACE:
+        return Part(builtin=SFACE, licence=SFACE_SPEC.licence, purpose=purpose)
+    place = parse_place(name)
+    if isinstance(place, HubPlace):
+        return Part(place.inside or None, hub=place.repo, revision=place.revision, purpose=purpose)
+    path = find_local(place)
+    if role == "encoder" and path.is_file():
+        raise FormatError(
+            f"{path}: a file, but an encoder is a folder with config.json and model.safetensors. If it is a "
+            f"checkpoint of the original, run: adaface convert {path} FOLDER"
+        )
+    return Part(str(path), purpose=purpose)
+
+
+def _place(part: Part) -> HubPlace:
+    return HubPlace(part.hub or "", part.revision, part.path or "")
 
 
 def _fault(check: FileCheck) -> str:

@@ -1,0 +1,60 @@
+"""A plan's files onto the disk: room first, then file by file; what is there and right stays."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from adaface import files
+from adaface.errors import HubError, MissingFileError, WriteError
+from adaface.setup.plan import Item, Plan, RolePlan
+from adaface.sources.hub import PARTIAL, Listing, fetch
+
+Tell = Callable[[str], None]
+ROOM = 200_000_000  # bytes to spare, for configs, pictures and the file system's own needs
+
+
+def fetch_all(plan: Plan, folder: Path, tell: Tell, done: Callable[[RolePlan], bool]) -> None:
+    """Bring every file of `plan` below `folder`. tell: given a line for people before each file.
+
+    done: whether a role needs nothing more, as its files were converted already. Raises WriteError: too
+    little room, or the disk cannot be written. HubError: a file cannot be had, or is not what the hub lists.
+    """
+    wanted = [(role, item) for role in plan.roles if not done(role) for item in role.items]
+    check_room(folder, sum(_missing(folder / item.to, item.bytes) for _, item in wanted))
+    for role, item in wanted:
+        to = folder / item.to
+        if not to.is_file():
+            tell(f"{role.role}: {item.name} ({item.bytes / 1e6:.1f} MB) from {role.origin}")
+        if role.repo:
+            fetch(Listing(role.repo, role.revision, role.licence, {item.name: item.remote}), item.name, to)
+        else:
+            _copy(Path(role.local) / item.name, to, item)
+
+
+def check_room(folder: Path, needed: int) -> None:
+    """Raises WriteError: the disk of `folder` has less than `needed` bytes, and some to spare, free."""
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    free = shutil.disk_usage(there).free
+    if needed and free < needed + ROOM:
+        raise WriteError(
+            f"{folder}: {needed / 1e9:.1f} GB are still to come, but {free / 1e9:.1f} GB are free. Free "
+            "space, or choose another folder (-o); --without teacher saves what only training needs"
+        )
+
+
+def _missing(path: Path, size: int) -> int:
+    if path.is_file():
+        return 0
+    partial = path.with_name(path.name + PARTIAL)
+    return max(0, size - partial.stat().st_size) if partial.is_file() else size
+
+
+def _copy(source: Path, to: Path, item: Item) -> None:
+    if item.remote.fault(to) is None:
+        return
+    if not source.is_file():
+        raise MissingFileError(f"{source}: no longer there. Put it back, or name another source (--from)")
+    files.write_atomic(to, lambda path: shutil.copyfile(source, path))
+    if (fault := item.remote.fault(to)) is not None:
+        to.unlink()
+        raise HubError(f"{source}: changed while it was copied ({fault}). Run the same command again")
