@@ -103,17 +103,18 @@ def record_class(module: str, name: str) -> type[Record]:
 def tensors_of(node: object, skip: Container[str] = ()) -> dict[str, Tensor]:
     """All tensors of a settled tree by dotted names, as a module's state dict has them, and plain attributes.
 
-    skip: names of attributes that are not looked into. What is there twice is told once.
+    skip: names of attributes that are not looked into. A container that is there twice is told once.
     """
     found: dict[str, Tensor] = {}
     seen: set[int] = set()
 
     def walk(value: object, name: str) -> None:
+        if isinstance(value, Tensor):
+            found[name] = value
+            return
         if id(value) in seen or type(value) in _LEAVES:
             return
         seen.add(id(value))
-        if isinstance(value, Tensor):
-            found[name] = value
         for key, child in _named(value):
             if key not in skip:
                 walk(child, f"{name}.{key}" if name else key)
