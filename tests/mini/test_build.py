@@ -137,7 +137,8 @@ def test_a_stack_of_other_sizes_cannot_be_gone_on_from(smoke_build, tmp_path):
     made = steps.Build(
         smoke_build.data, tmp_path, other, torch.device("cpu"), start=smoke_build.out / "stack"
     )
-    made.__dict__.update(tokenizer=smoke_build.tokenizer, latents=smoke_build.latents, vae=smoke_build.vae)
+    known = ("tokenizer", "latents", "vae", "looks")
+    made.__dict__.update({name: getattr(smoke_build, name) for name in known})
     with pytest.raises(StackError, match="other sizes"):
         made.base_recipe()
 

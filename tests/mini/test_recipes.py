@@ -1,5 +1,6 @@
 """What the recipes make of words, subjects and pictures, on the smoke build."""
 
+import dataclasses
 import weakref
 
 import pytest
@@ -42,6 +43,72 @@ def test_soft_look_words_are_convex_mixes_and_nothing_else_changes(base):
         assert_close(table[group].T.double() @ shares, row.double(), atol=1e-5, rtol=0)
         assert shares.min() > -1e-3 and abs(float(shares.sum()) - 1) < 1e-3
         assert int(shares.argmax()) == int(distances[0, group].argmin())
+
+
+def test_look_words_start_as_their_people_padded_with_zeros(base):
+    width = base.encoder.width
+    rows = base.looks.token_rows(width, scale=1.0).view(GROUPS, CODES, width)
+    codes = base.looks.codes(base.data.ids[:5])
+    summed = rows[torch.arange(GROUPS), codes].sum(1)  # of the sixteen words of each person
+    turned = torch.nn.functional.normalize(summed[:, : base.looks.rotation.shape[0]], dim=-1)
+    assert_close(turned @ base.looks.rotation.T, base.looks.decode(codes), atol=1e-5, rtol=0)
+
+
+def test_a_new_text_model_tells_look_words_apart_by_their_centres(smoke_build):
+    sizes, words = smoke_build.config.sizes, look_words()
+    text = models.new_text_model(sizes, smoke_build.tokenizer)
+    before = text.get_input_embeddings().weight.detach().clone()
+    models.say_looks(text, smoke_build.tokenizer, words, smoke_build.looks.token_rows(sizes.text_width))
+    change = text.get_input_embeddings().weight.detach() - before
+    ids = torch.tensor(smoke_build.tokenizer.convert_tokens_to_ids([f"{word}</w>" for word in words]))
+    assert_close(change[ids], smoke_build.looks.token_rows(sizes.text_width), atol=1e-6, rtol=0)
+    others = torch.ones(len(change), dtype=torch.bool)
+    others[ids] = False
+    assert not change[others].any()
+
+
+def test_a_step_of_the_base_has_all_its_terms(smoke_build):
+    recipe = smoke_build.base_recipe(identity=True)
+    recipe.config = dataclasses.replace(
+        recipe.config, batch=8, face_share=0.5, taught_share=0.25, context_dropout=0.0
+    )
+    terms = recipe.step(torch.Generator().manual_seed(0))
+    assert set(terms) == {"words", "faces", "taught", "identity"}
+    assert all(float(term.detach()) > 0 for term in terms.values())
+
+
+def test_the_teacher_learns_nothing_from_the_words_that_it_teaches(smoke_build):
+    recipe = smoke_build.base_recipe()
+    recipe.config = dataclasses.replace(recipe.config, batch=8, taught_share=0.25, context_dropout=0.0)
+    for module in recipe.modules.values():
+        module.zero_grad()
+    recipe.step(torch.Generator().manual_seed(0))["taught"].backward()
+    assert any(p.grad is not None and p.grad.any() for p in recipe.text.parameters())
+    assert not any(p.grad is not None and p.grad.any() for p in recipe.id_text.parameters())
+
+
+def test_predicted_velocities_mean_clean_latents(base):
+    generator = torch.Generator().manual_seed(0)
+    clean, noise = torch.randn(2, 3, 4, 8, 8, generator=generator)
+    timesteps = base.timesteps(torch.tensor([0.0, 0.5, 0.999]))
+    noisy = base.scheduler.add_noise(clean, noise, timesteps)
+    velocity = base.scheduler.get_velocity(clean, noise, timesteps)
+    assert_close(base.clean(noisy, velocity, timesteps), clean, atol=1e-5, rtol=0)
+
+
+def test_noise_levels_are_even_with_more_in_the_uppermost_fifth(base):
+    share = base.draw_times(20_000, torch.Generator().manual_seed(0))
+    assert float(share.min()) >= 0 and float(share.max()) < 1
+    assert float((share >= 0.8).float().mean()) == pytest.approx(0.3 + 0.7 * 0.2, abs=0.02)
+    assert float((share < 0.4).float().mean()) == pytest.approx(0.7 * 0.4, abs=0.02)
+
+
+def test_the_encoder_sees_the_identity_loss_when_asked_to(smoke_build):
+    step = dataclasses.replace(smoke_build.config.encoder_step, identity_weight=0.2)
+    recipe = EncoderRecipe(smoke_build_encoder(smoke_build), smoke_build.base_recipe(identity=True), step)
+    assert set(recipe.step(torch.Generator().manual_seed(0))) == {"distill", "identity"}
+    recipe.config = dataclasses.replace(step, identity_weight=0.0)
+    assert set(recipe.step(torch.Generator().manual_seed(0))) == {"distill"}
 
 
 class Echo:

@@ -73,6 +73,10 @@ def gates(
         Path | None,
         typer.Option("--second", help="Another recogniser's ONNX file, for margins by it as well."),
     ] = None,
+    validation: Annotated[
+        bool,
+        typer.Option("--validation", help="Other people, for decisions on the way: the held-out come last."),
+    ] = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Print what the mini stack can do for people it was never trained on."""
@@ -82,15 +86,17 @@ def gates(
         from adaface.mini.gates import measure
         from adaface.mini.measuring import held_out_world
         from adaface.mini.people import held_out
+        from adaface.mini.world.data import HELD_OUT, VALIDATION
         from adaface.pipelines.devices import choose_device
         from adaface.pipelines.personalizer import Personalizer
         from adaface.pipelines.stack import Stack
 
         opened, where = Stack.load(stack), choose_device(device)
-        chosen = held_out(data, people, seed)
+        split = VALIDATION if validation else HELD_OUT
+        chosen = held_out(data, people, seed, split)
         other = None if second is None else load_recognizer(second)
         clip = ClipScorer.from_pretrained(opened.path("clip"), device=where)
-        world = held_out_world(data, opened)
+        world = held_out_world(data, opened, split)
         personalizer = Personalizer.from_pretrained(opened, device=where, dtype="float32")
         table = measure(
             personalizer, clip, world, chosen, seed, lambda part: say(f"measuring: {part}"), other

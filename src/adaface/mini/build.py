@@ -31,8 +31,8 @@ from adaface.mini.recipes.latents import LatentSet, World, cache
 from adaface.mini.recipes.sface import SFace
 from adaface.mini.recipes.vae import VaeRecipe, latent_statistics
 from adaface.mini.world.captions import vocabulary
-from adaface.mini.world.data import load_close, load_full
-from adaface.mini.world.look import ClassWordNet, LookCodes, fit_class_words, fit_look_codes
+from adaface.mini.world.data import TRAIN, load_close, load_full
+from adaface.mini.world.look import ClassWordNet, LookCodes, fit_class_words, fit_look_codes, look_words
 from adaface.mini.world.segment import Segmenter, SegmenterRecipe, load_portraits
 from adaface.mini.world.tokenizer import write_tokenizer
 from adaface.training.loop import LoopConfig, Progress, Recipe, fit
@@ -114,7 +114,7 @@ class Build:
         segmenter.load_state_dict(load_file(self.folder("faces") / "segmenter.safetensors"))
         classifier.load_state_dict(load_file(self.folder("faces") / "class_words.safetensors"))
         classifier.eval()
-        return World(load_full(self.data, split=0), load_close(self.data), segmenter, classifier)
+        return World(load_full(self.data, split=TRAIN), load_close(self.data), segmenter, classifier)
 
     @cached_property
     def recognizer(self) -> SFace:
@@ -133,11 +133,15 @@ class Build:
         return LatentSet.load(self.folder("latents") / "latents.safetensors")
 
     def base_recipe(self, *, identity: bool = False) -> BaseRecipe:
-        """UNet and text models, new or as the step `base` left them, with what they train on."""
+        """UNet and text models, new or as the step `base` left them, with what they train on.
+
+        identity: with the recogniser, for an identity loss.
+        """
         sizes = self.config.sizes
         with self.seeded("base"):
             unet = models.new_unet(sizes)
             text, id_text = (models.new_text_model(sizes, self.tokenizer) for _ in "ab")
+            models.say_looks(text, self.tokenizer, look_words(), self.looks.token_rows(sizes.text_width))
         parts: dict[str, nn.Module] = {"unet": unet, "text": text, "id_text": id_text}
         finished = self.folder("identity" if self.done("identity") else "base")
         if (finished / DONE).is_file():
@@ -173,7 +177,7 @@ def faces(build: Build) -> None:
         segmenter = Segmenter().to(build.device)
     recipe = SegmenterRecipe(segmenter, *load_portraits(build.data))
     build.train("faces", recipe, build.config.segmenter)
-    close, full = load_close(build.data), load_full(build.data, split=0)
+    close, full = load_close(build.data), load_full(build.data, split=TRAIN)
     net, accuracies = fit_class_words(close.ids, close.gender, close.age, generator)
     looks = fit_look_codes(torch.cat([full.ids, close.ids]), generator)
     _save(folder / "segmenter.safetensors", segmenter)
@@ -261,7 +265,8 @@ def clip(build: Build) -> None:
 
 def encoder(build: Build) -> None:
     """The AdaFace encoder: stage 1."""
-    start, base, step = new_encoder(build), build.base_recipe(), build.config.encoder_step
+    step = build.config.encoder_step
+    start, base = new_encoder(build), build.base_recipe(identity=step.identity_weight > 0)
     if build.start is None:
         build.train("encoder", WordsRecipe(start, base, step), build.config.words, folder="words")
     recipe = EncoderRecipe(start, base, step)

@@ -25,8 +25,8 @@ class BuildConfig:
     words: LoopConfig  # the encoder's warm start at the look words
     encoder: LoopConfig
     vae_step: VaeConfig = field(default_factory=VaeConfig)
-    base_step: BaseConfig = field(default_factory=BaseConfig)
-    identity_step: BaseConfig = field(default_factory=lambda: BaseConfig(identity_weight=0.3))
+    base_step: BaseConfig = field(default_factory=lambda: BaseConfig(batch=24))
+    identity_step: BaseConfig = field(default_factory=lambda: BaseConfig(batch=24, identity_weight=0.3))
     clip_step: ClipConfig = field(default_factory=ClipConfig)
     encoder_step: EncoderConfig = field(default_factory=EncoderConfig)
     rounds: tuple[int, int, int] = (2, 4, 1)  # cached latents of each crop: plain, composed; of each close-up
@@ -61,10 +61,10 @@ PRESETS = {
         words=minutes(0.5, 1e-3),
         encoder=minutes(3, 3e-4),
         vae_step=VaeConfig(plain=96, composed=96, close=32),
-        base_step=BaseConfig(batch=512),
-        identity_step=BaseConfig(batch=512, identity_weight=0.3, identity_pictures=64),
+        base_step=BaseConfig(batch=1024),
+        identity_step=BaseConfig(batch=768, identity_weight=0.3, identity_pictures=192),
         clip_step=ClipConfig(batch=512),
-        encoder_step=EncoderConfig(batch=256),
+        encoder_step=EncoderConfig(batch=256, identity_weight=0.2, identity_pictures=96),
         rounds=(4, 10, 2),
     ),
     "smoke": BuildConfig(
@@ -92,7 +92,7 @@ PRESETS = {
             batch=4, identity_weight=0.3, identity_pictures=2, identity_times=(0.0, 1.0), context_dropout=0.0
         ),
         clip_step=ClipConfig(batch=4),
-        encoder_step=EncoderConfig(batch=2),
+        encoder_step=EncoderConfig(batch=2, identity_weight=0.2, identity_pictures=1),
         rounds=(1, 1, 1),
     ),
 }

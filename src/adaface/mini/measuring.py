@@ -10,7 +10,7 @@ from adaface.files import write_atomic
 from adaface.mini.recipes.latents import World
 from adaface.mini.recipes.sampling import contact_sheet
 from adaface.mini.world.captions import caption
-from adaface.mini.world.data import load_close, load_full
+from adaface.mini.world.data import HELD_OUT, TRAIN, load_close, load_full
 from adaface.mini.world.look import ClassWordNet
 from adaface.mini.world.segment import Segmenter
 from adaface.pipelines.stack import Stack
@@ -36,9 +36,9 @@ def load_class_words(path: str | Path, id_width: int) -> ClassWordNet | None:
     return classifier.eval()
 
 
-def held_out_world(data: str | Path, stack: Stack) -> World:
-    """People who were never trained on, cut out by the stack's segmenter; everybody is a "person"."""
-    pack = load_full(data, split=1)
+def held_out_world(data: str | Path, stack: Stack, split: int = HELD_OUT) -> World:
+    """People of a split that nothing is trained on, as the stack's segmenter sees them, each a "person"."""
+    pack = load_full(data, split=split)
     some = pack.take(torch.arange(0, len(pack), max(1, len(pack) // 200)))
     segmenter = load_segmenter(stack.path("world") / "segmenter.safetensors")
     return World(some, some.take(torch.arange(0)), segmenter)
@@ -51,7 +51,7 @@ def contact_sheet_of_world(data: str | Path, models: str | Path, file: str | Pat
     of a stack. Raises MissingFileError: no segmenter there.
     """
     generator = torch.Generator().manual_seed(seed)
-    pack = load_full(data, split=0)
+    pack = load_full(data, split=TRAIN)
     some = pack.take(torch.randperm(len(pack), generator=generator)[:SHEET])
     classifier = load_class_words(Path(models) / "class_words.safetensors", pack.ids.shape[-1])
     segmenter = load_segmenter(Path(models) / "segmenter.safetensors")

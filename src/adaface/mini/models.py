@@ -1,5 +1,6 @@
 """The mini stack's models in the classes of diffusers and transformers. Shapes: B, C channels, T, D."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -47,6 +48,13 @@ def new_vae(config: MiniConfig) -> AutoencoderKL:
 def new_text_model(config: MiniConfig, tokenizer: CLIPTokenizer) -> CLIPTextModel:
     """An untrained CLIP text model for that tokenizer."""
     return CLIPTextModel(text_config(config, tokenizer))
+
+
+@torch.no_grad()
+def say_looks(text: CLIPTextModel, tokenizer: CLIPTokenizer, words: Sequence[str], rows: Tensor) -> None:
+    """Add rows (W, D) to the token rows of these words (W), in place."""
+    ids = tokenizer.convert_tokens_to_ids([f"{word}</w>" for word in words])
+    text.get_input_embeddings().weight[torch.tensor(ids)] += rows
 
 
 def text_config(config: MiniConfig, tokenizer: CLIPTokenizer) -> CLIPTextConfig:

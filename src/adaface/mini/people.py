@@ -16,7 +16,7 @@ from adaface.face.align import align as align_face
 from adaface.face.detect import YuNet
 from adaface.face.types import FaceRecognizer
 from adaface.mini.recipes.sface import SFace
-from adaface.mini.world.data import FacePack, load_full
+from adaface.mini.world.data import HELD_OUT, FacePack, load_full
 
 ZOOM = 4  # generated 64-pixel pictures are enlarged before the detector sees them
 OTHERS = 10  # photos of a person that score, at most
@@ -44,18 +44,20 @@ class HeldOut:
         return self.pack.ids[self.given]
 
 
-def held_out(data: str | Path, people: int, seed: int = 0) -> HeldOut:
-    """So many held-out people with at least two photos each, drawn by `seed`; the same for every model.
+def held_out(data: str | Path, people: int, seed: int = 0, split: int = HELD_OUT) -> HeldOut:
+    """So many people with at least two photos each, drawn by `seed`; the same for every model.
+
+    split: HELD_OUT, or VALIDATION while decisions are made.
 
     Raises ConfigError: there are fewer, or fewer than two are asked for.
     """
-    pack = load_full(data, split=1)
+    pack = load_full(data, split=split)
     generator = torch.Generator().manual_seed(seed)
     rows_of = {int(p): (pack.person == p).nonzero()[:, 0] for p in pack.person.unique()}
     names = [p for p, rows in rows_of.items() if len(rows) > 1]
     if not 2 <= people <= len(names):
         raise ConfigError(
-            f"people={people}: {data} has {len(names)} held-out people with two photos or more. "
+            f"people={people} with two photos or more: {data} has {len(names)} such people in that split. "
             f"Give 2 to {len(names)}"
         )
     chosen = [names[i] for i in torch.randperm(len(names), generator=generator)[:people]]

@@ -18,7 +18,7 @@ from adaface.files import write_atomic
 from adaface.mini import models, plan
 from adaface.mini.card import write_card
 from adaface.mini.starting import WORLD
-from adaface.mini.world.data import FacePack, load_full
+from adaface.mini.world.data import TRAIN, FacePack, load_full
 from adaface.mini.world.geometry import SIZE
 from adaface.pipelines.manifest import Part
 from adaface.pipelines.stack import write_manifest
@@ -103,7 +103,7 @@ def _fill(build: "Build", folder: Path) -> None:
     for name in WORLD:
         halves = {key: value.half() for key, value in load_file(build.folder("faces") / name).items()}
         write_atomic(folder / "world" / name, lambda path, halves=halves: save_file(halves, path))  # type: ignore[misc]
-    strangers = {"id_embeddings": _one_photo_each(load_full(build.data, split=0, clean=True), STRANGERS)}
+    strangers = {"id_embeddings": _one_photo_each(load_full(build.data, split=TRAIN, clean=True), STRANGERS)}
     write_atomic(folder / "strangers.safetensors", lambda path: save_file(strangers, path))
     options = {
         "preset": plan.preset_name(build.config),

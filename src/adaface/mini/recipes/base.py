@@ -1,4 +1,4 @@
-"""Base and ID teacher in one UNet: half of a batch reads captions, half faces. Shapes: B, T, D, G, C codes.
+"""Base and ID teacher in one UNet: a batch reads captions and faces. Shapes: B, T, D, G groups, C codes.
 
 The two roles share the UNet's weights and differ in the text model that makes its context; a stack's manifest
 keeps them apart, so that another teacher can take the second place.
@@ -21,6 +21,7 @@ from adaface.mini.world.captions import caption
 from adaface.mini.world.look import CODES, GROUPS, LookCodes, look_words
 from adaface.text.clip import TextEncoder
 
+NAMED = "a photo of {}"  # what teaches the look words
 SCENES = (  # of the sheet that shows where a run stands
     "a photo of a {}",
     "a photo of a {} wearing sunglasses",
@@ -38,21 +39,22 @@ class BaseConfig:
     """One step of the joint training."""
 
     batch: int = 64
+    face_share: float = 0.7  # of the batch reads ID embeddings, the rest captions
+    taught_share: float = 0.1  # more samples: the look words of some of the faces, taught by the ID teacher
     context_dropout: float = 0.1
     composed_share: float = 0.85  # captions of pictures that something was done to, or that are close-ups
     look_share: float = 0.7  # captions that name the look
     soft_share: float = 0.5  # of them: each look word lies between its neighbours instead of on one
     soft_width: float = 0.5  # how far, in units of the mean squared distance to the nearest centre
     identity_weight: float = 0.0  # of the identity loss on decoded predictions
-    identity_pictures: int = 4  # a step
-    identity_times: tuple[float, float] = (0.2, 0.9)  # between these shares of all noise levels
-    time_mean: float = 0.8  # of the logit of the noise level: what to draw is decided where noise is high
-    time_std: float = 1.2
+    identity_pictures: int = 6  # a step
+    identity_times: tuple[float, float] = (0.12, 1.0)  # between these shares of all noise levels
+    high_share: float = 0.3  # of the noise levels lie in the uppermost fifth, where a picture is laid out
 
 
 @dataclass
 class BaseRecipe:
-    """Noise prediction on captions and on ID embeddings; the identity loss reads the ID half."""
+    """Noise prediction on captions and on ID embeddings; the identity loss reads the faces."""
 
     unet: UNet2DConditionModel
     text: CLIPTextModel
@@ -80,34 +82,41 @@ class BaseRecipe:
 
     def step(self, generator: Generator) -> dict[str, Tensor]:
         """One batch: captions of any picture, ID embeddings of plain photos; v-prediction on both."""
-        half = self.config.batch // 2
-        composed = torch.rand(half, generator=generator) < self.config.composed_share
-        a_photo = _pick(self.plain, half, generator)
-        plain = _pick(self.plain, half, generator)
-        any_picture = torch.where(composed, _pick(self.composed, half, generator), plain)
-        rows = torch.cat([any_picture, a_photo])  # (B,)
-        dropped = torch.rand(2 * half, generator=generator) < self.config.context_dropout
-        words = self.caption_context(any_picture, dropped[:half], generator)
-        faces = self.prompter.context(self.data.ids[a_photo].to(self.device))
-        faces = torch.where(dropped[half:, None, None].to(self.device), self.empty_context(), faces)
-        context = torch.cat([words, faces.to(words)])  # (B, T, D)
+        config = self.config
+        faces = min(config.batch - 1, max(1, round(config.batch * config.face_share)))
+        words = config.batch - faces
+        a_photo = _pick(self.plain, faces, generator)
+        composed = torch.rand(words, generator=generator) < config.composed_share
+        plain = _pick(self.plain, words, generator)
+        any_picture = torch.where(composed, _pick(self.composed, words, generator), plain)
+        rows = torch.cat([a_photo, any_picture])  # (B,), faces first
+        dropped = torch.rand(len(rows), generator=generator) < config.context_dropout
+        context = self.prompter.context(self.data.ids[a_photo].to(self.device))
+        context = torch.where(dropped[:faces, None, None].to(self.device), self.empty_context(), context)
+        read = self.caption_context(any_picture, dropped[faces:], generator)
+        context = torch.cat([context, read.to(context)])  # (B, T, D)
         clean = self.data.latents[rows].to(self.device).float()
         noise = torch.randn(clean.shape, generator=generator).to(self.device)
         share = self.draw_times(len(rows), generator)
-        timesteps = (share * len(self.alphas)).long().clamp(0, len(self.alphas) - 1).to(self.device)
+        timesteps = self.timesteps(share)
         noisy = self.scheduler.add_noise(clean, noise, timesteps)
         velocity = self.scheduler.get_velocity(clean, noise, timesteps)
         guess = self.unet(noisy, timesteps, context).sample.float()
-        errors = (guess - velocity).square().mean((1, 2, 3))
-        terms = {"words": errors[:half].mean() / 2, "faces": errors[half:].mean() / 2}
-        low, high = self.config.identity_times
-        usable = ((share > low) & (share < high) & ~dropped).nonzero()[:, 0]
-        chosen = usable[usable >= half][: self.config.identity_pictures]
-        if self.config.identity_weight and self.recognizer is not None and len(chosen):
-            alphas = self.alphas[timesteps][chosen.to(self.device), None, None, None]
-            predicted = alphas.sqrt() * noisy[chosen] - (1 - alphas).sqrt() * guess[chosen]
-            loss = self.identity(predicted, rows[chosen], self.recognizer)
-            terms["identity"] = self.config.identity_weight * loss
+        errors = (guess - velocity).square().mean((1, 2, 3)) / len(rows)
+        terms = {"words": errors[faces:].sum(), "faces": errors[:faces].sum()}
+        known = (~dropped[:faces]).nonzero()[:, 0]
+        taught = known[: round(config.batch * config.taught_share)]
+        if len(taught):
+            read = self.unet(noisy[taught], timesteps[taught], self.look_context(rows[taught], generator))
+            gap = (read.sample.float() - guess[taught].detach()).square().mean()
+            terms["taught"] = gap * len(taught) / len(rows)
+        low, high = config.identity_times
+        shown = known[(share[known] > low) & (share[known] < high)][: config.identity_pictures]
+        if config.identity_weight and self.recognizer is not None and len(shown):
+            predicted = self.clean(noisy[shown], guess[shown], timesteps[shown])
+            terms["identity"] = config.identity_weight * self.identity(
+                predicted, rows[shown], self.recognizer
+            )
         return terms
 
     def identity(self, predicted: Tensor, rows: Tensor, recognizer: SFace) -> Tensor:
@@ -116,10 +125,29 @@ class BaseRecipe:
         where, whose = self.data.landmarks[rows], self.data.ids[rows]
         return identity_loss(recognizer, pictures, where.to(self.device), whose.to(self.device))
 
+    def clean(self, noisy: Tensor, velocity: Tensor, timesteps: Tensor) -> Tensor:
+        """Clean latents (B, C, 8, 8) that a predicted velocity means for noisy ones at timesteps (B,)."""
+        alphas = self.alphas[timesteps][:, None, None, None]
+        return alphas.sqrt() * noisy - (1 - alphas).sqrt() * velocity
+
     def draw_times(self, count: int, generator: Generator) -> Tensor:
-        """Noise levels as shares of all (B,), logit-normal."""
-        normal = torch.randn(count, generator=generator)
-        return torch.sigmoid(self.config.time_mean + self.config.time_std * normal)
+        """Noise levels as shares of all (B,): even, and some more in the uppermost fifth."""
+        anywhere = torch.rand(count, generator=generator)
+        high = torch.rand(count, generator=generator) < self.config.high_share
+        return torch.where(high, 0.8 + 0.2 * anywhere, anywhere)
+
+    def timesteps(self, share: Tensor) -> Tensor:
+        """Noise levels as shares of all (B,) -> timesteps (B,) on the device."""
+        count = len(self.alphas)
+        return (share * count).long().clamp(0, count - 1).to(self.device)
+
+    def look_context(self, rows: Tensor, generator: Generator) -> Tensor:
+        """Text features (B, T, D) of the look words of these rows' people (B,), mostly soft, and no more."""
+        distances = self.looks.distances(self.data.ids[rows])
+        texts = [NAMED.format(" ".join(_words_of(code))) for code in distances.argmin(-1).tolist()]
+        ids = self.token_ids(texts)
+        soft = torch.rand(len(rows), generator=generator) < self.config.soft_share
+        return self.encoder(self.soften(self.encoder.embed_tokens(ids.to(self.device)), ids, distances, soft))
 
     def caption_context(self, rows: Tensor, dropped: Tensor, generator: Generator) -> Tensor:
         """Text features (B, T, D) of fresh captions for these rows (B,); no words where `dropped` (B,)."""
@@ -175,7 +203,7 @@ class BaseRecipe:
         rows = some_of(self.plain, len(SCENES))
         whose = self.data.ids[rows]
         texts = [
-            scene.format(" ".join(look_words()[g * CODES + c] for g, c in enumerate(code)) + " person")
+            scene.format(" ".join(_words_of(code)) + " person")
             for scene, code in zip(SCENES, self.looks.codes(whose).tolist(), strict=False)
         ]
         empty = self.empty_context().expand(len(rows), -1, -1)
@@ -192,6 +220,10 @@ class BaseRecipe:
 def some_of(rows: Tensor, count: int) -> Tensor:
     """At most `count` of the rows (N,), evenly spaced."""
     return rows[:: max(1, len(rows) // count)][:count]
+
+
+def _words_of(code: Sequence[int]) -> list[str]:
+    return [look_words()[group * CODES + index] for group, index in enumerate(code)]
 
 
 def _pick(rows: Tensor, count: int, generator: Generator) -> Tensor:

@@ -34,6 +34,8 @@ class EncoderConfig:
 
     batch: int = 32
     id_noise: float = 0.3  # most relative noise on an ID embedding, drawn for each
+    identity_weight: float = 0.0  # of the identity loss on the student's decoded predictions
+    identity_pictures: int = 6  # a step
 
 
 @dataclass
@@ -65,16 +67,22 @@ class EncoderRecipe:
         rows, ids = self.draw(generator)
         clean = base.data.latents[rows].to(base.device).float()
         noise = torch.randn(clean.shape, generator=generator).to(base.device)
-        share = base.draw_times(len(rows), generator)
-        timesteps = (share * len(base.alphas)).long().clamp(0, len(base.alphas) - 1).to(base.device)
+        timesteps = base.timesteps(base.draw_times(len(rows), generator))
         noisy = base.scheduler.add_noise(clean, noise, timesteps)
         with torch.no_grad():
             id_prompt = base.prompter(ids)  # (B, K, D)
             target = base.unet(noisy, timesteps, base.prompter.context(ids)).sample
         subject = self.encoder(id_prompt)  # (B, K, D), text prompt space
         template = TEMPLATES[int(torch.randint(len(TEMPLATES), (1,), generator=generator))]
-        guess = base.unet(noisy, timesteps, self.fill(template, subject)).sample
-        return {"distill": F.mse_loss(guess.float(), target.float())}
+        guess = base.unet(noisy, timesteps, self.fill(template, subject)).sample.float()
+        terms = {"distill": F.mse_loss(guess, target.float())}
+        if self.config.identity_weight and base.recognizer is not None:
+            some = slice(self.config.identity_pictures)
+            predicted = base.clean(noisy[some], guess[some], timesteps[some])
+            terms["identity"] = self.config.identity_weight * base.identity(
+                predicted, rows[some], base.recognizer
+            )
+        return terms
 
     def fill(self, template: str, subject: Tensor) -> Tensor:
         """Text features (B, T, D) of a template with the subject rows (B, K, D) in its place."""

@@ -15,6 +15,8 @@ from adaface.errors import MissingFileError
 FULL_PACKS = ("lfw_64", "celeba_wild_64")  # FFHQ framing in the central 64 of 80 pixels
 CLOSE_PACK = "utkface_64"  # tighter framing, with age and gender labels
 MIN_VALID = 0.9  # share of the core square that lies inside the photo
+TRAIN, HELD_OUT, VALIDATION = range(3)  # splits; the packs themselves know the first two
+EVERY = 12  # of the people to train on with two photos or more, every twelfth is kept for validation
 WRONG_LABEL = 0.3  # cosine to the person's other photos below which the label is doubted
 
 
@@ -43,19 +45,26 @@ class FacePack:
 
 
 def load_full(folder: str | Path, *, split: int, clean: bool = True) -> FacePack:
-    """LFW and CelebA crops of 80 pixels. split: 0 train, 1 people who are never trained on.
+    """LFW and CelebA crops of 80 pixels.
 
-    clean: leave out crops that reach beyond their photo and photos that do not look like their person.
+    split: TRAIN; VALIDATION, people to look at while decisions are made; HELD_OUT, people to look at last.
+    Neither of the two is trained on. clean: leave out crops that reach beyond their photo, and photos that do
+    not look like their person.
     Raises MissingFileError: a pack is not in `folder`.
     """
     parts, offset = [], 0
     for name in FULL_PACKS:
         pack = _open(folder, name)
-        keep = np.flatnonzero(_keep(pack, split, clean))
+        keep = np.flatnonzero(_keep(pack, HELD_OUT if split == HELD_OUT else TRAIN, clean))
         person = pack["pid"].astype(np.int64) + offset
         offset = int(person.max()) + 1
         parts.append(_pack(pack, keep, person))
-    return _join(parts)
+    everyone = _join(parts)
+    if split == HELD_OUT:
+        return everyone
+    photos = torch.bincount(everyone.person)[everyone.person]
+    validation = (everyone.person % EVERY == 0) & (photos > 1)
+    return everyone.take((validation if split == VALIDATION else ~validation).nonzero()[:, 0])
 
 
 def load_close(folder: str | Path) -> FacePack:

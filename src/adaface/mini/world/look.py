@@ -43,6 +43,19 @@ class LookCodes:
         """Nearest centres: (N, G) int64."""
         return self.distances(ids).argmin(-1)
 
+    def token_rows(self, width: int, scale: float = 5.0) -> Tensor:
+        """First token rows of all look words, (G * C, width): each centre in the places of its group.
+
+        So the rows of a look add up to its ID embedding, rotated and padded with zeros as the ID prompter
+        pads one, and neighbouring codes have neighbouring rows. width: at least D_id. scale: makes a centre,
+        of length about 1/6, as long as other tokens with their positions are.
+        """
+        groups, codes, part = self.centres.shape
+        rows = self.centres.new_zeros(groups, codes, width)
+        for group in range(groups):
+            rows[group, :, group * part : (group + 1) * part] = scale * self.centres[group]
+        return rows.flatten(0, 1)
+
     def decode(self, codes: Tensor) -> Tensor:
         """Centres of codes (N, G) as unit ID embeddings (N, D_id)."""
         rows = self.centres[torch.arange(GROUPS), codes]  # (N, G, D_id / G)
