@@ -175,7 +175,7 @@ class Stack:
         if part.hub is not None:
             from adaface.sources.hub import cached
 
-            return (cached(_place(part)) or Path(part.hub, part.path or "")) / name
+            return cached(_place(part), name) or Path(part.hub, part.path or "", name)
         if part.path is not None:
             return self.folder / part.path / name
         try:

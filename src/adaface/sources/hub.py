@@ -9,7 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi, constants, errors as hub_errors, hf_hub_url, snapshot_download
+from huggingface_hub import (
+    HfApi,
+    constants,
+    errors as hub_errors,
+    hf_hub_url,
+    snapshot_download,
+    try_to_load_from_cache,
+)
 from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import build_hf_headers
 from huggingface_hub.utils.sha import git_hash
@@ -59,17 +66,13 @@ class Listing:
     files: dict[str, RemoteFile] = field(default_factory=dict)
 
 
-def is_offline() -> bool:
-    """True if HF_HUB_OFFLINE is set: then nothing is asked of the hub, and only what is here counts."""
-    return bool(constants.HF_HUB_OFFLINE)
-
-
 def list_files(repo: str, revision: str | None = None) -> Listing:
     """The files of a repository with sizes and hashes, by one question to the hub.
 
     Raises HubError: offline, not reachable, no such repository or revision, or one that asks for a token.
     """
     with _told(f"{repo}{f'@{revision}' if revision else ''}"):
+        _online()
         info = HfApi().model_info(repo, revision=revision, files_metadata=True)
     found = [_remote(entry) for entry in info.siblings or ()]
     licence = getattr(info.card_data, "license", None) or UNSTATED
@@ -98,12 +101,8 @@ def fetch(listing: Listing, name: str, to: Path) -> Path:
         to.parent.mkdir(parents=True, exist_ok=True)
         if partial.exists() and partial.stat().st_size > wanted.bytes:
             partial.unlink()
-        with partial.open("ab") as stream, _told(where):
-            if wanted.bytes:
-                http_get(
-                    url, stream, resume_size=stream.tell(), headers=build_hf_headers(),
-                    expected_size=wanted.bytes, displayed_filename=name,
-                )  # fmt: skip
+        while not _transfer(url, wanted, partial, where):
+            pass
         if (fault := wanted.fault(partial)) is not None:
             partial.unlink()
             raise HubError(
@@ -111,6 +110,38 @@ def fetch(listing: Listing, name: str, to: Path) -> Path:
             )
         partial.replace(to)
     return to
+
+
+def _transfer(url: str, wanted: RemoteFile, partial: Path, where: str) -> bool:
+    """Go on with a file; True if it is whole, False if the connection broke after something came.
+
+    Raises HubError: nothing came.
+    """
+    with partial.open("ab") as stream:
+        before = stream.tell()
+        try:
+            with _told(where):
+                _online()
+                if wanted.bytes:
+                    http_get(
+                        url,
+                        stream,
+                        resume_size=before,
+                        headers=build_hf_headers(),
+                        expected_size=wanted.bytes,
+                        displayed_filename=wanted.name,
+                    )
+        except HubError:
+            if stream.tell() <= before:
+                raise
+            return False
+    return True
+
+
+def _online() -> None:
+    """Raises what huggingface_hub raises, before it tries anything, if HF_HUB_OFFLINE is set."""
+    if constants.HF_HUB_OFFLINE:
+        raise hub_errors.OfflineModeIsEnabled("HF_HUB_OFFLINE is set")
 
 
 def folder_of(place: HubPlace, patterns: Sequence[str] = ("*",)) -> Path:
@@ -122,10 +153,14 @@ def folder_of(place: HubPlace, patterns: Sequence[str] = ("*",)) -> Path:
     if (copy := copy_of(place)) is not None:
         return copy
     inside = [f"{place.inside}/{pattern}" for pattern in patterns] + [place.inside]
-    with _told(str(place)), _writable(Path(constants.HF_HUB_CACHE)):
+    with _writable(Path(constants.HF_HUB_CACHE)), _told(str(place)):
         root = Path(
             snapshot_download(
-                place.repo, revision=place.revision, allow_patterns=inside if place.inside else list(patterns)
+                place.repo,
+                revision=place.revision,
+                cache_dir=constants.HF_HUB_CACHE,
+                local_files_only=constants.HF_HUB_OFFLINE,
+                allow_patterns=inside if place.inside else list(patterns),
             )
         )
     if not (root / place.inside).exists():
@@ -133,15 +168,19 @@ def folder_of(place: HubPlace, patterns: Sequence[str] = ("*",)) -> Path:
     return root / place.inside
 
 
-def cached(place: HubPlace) -> Path | None:
-    """Where `folder_of` would find it without the hub; None if it is not on this machine."""
+def cached(place: HubPlace, name: str = "") -> Path | None:
+    """Where `folder_of(place)` has the file `name`, the hub not being asked; None: not on this machine."""
     try:
-        if (copy := copy_of(place)) is not None:
-            return copy
-        root = Path(snapshot_download(place.repo, revision=place.revision, local_files_only=True))
-    except (MissingFileError, OSError, _http_error(), hub_errors.HFValidationError):
+        copy = copy_of(place)
+    except MissingFileError:
         return None
-    return root / place.inside
+    if copy is not None:
+        return copy / name
+    inside = "/".join(part for part in (place.inside, name) if part)
+    found = try_to_load_from_cache(
+        place.repo, inside, cache_dir=constants.HF_HUB_CACHE, revision=place.revision
+    )
+    return Path(found) if isinstance(found, str) else None
 
 
 def _remote(entry: Any) -> RemoteFile:
