@@ -1,6 +1,7 @@
 """The same prompt embeddings go through stock diffusers pipelines, made of tiny random parts."""
 
 import copy
+import re
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image
 
 import tiny
 from adaface.pipelines.base import ddim
+from adaface.pipelines.personalizer import Personalizer
 from adaface.pipelines.quiet import quiet
 
 PROMPT = "a photo of <person> in the meadow"
@@ -139,7 +141,7 @@ def test_controlnet(parts, people, negative, photo):
     assert (pixels(pipe, people[0], negative, image=photo.rotate(180)) != drawn).any()
 
 
-def test_a_lora_that_diffusers_loads(parts, people, negative):
+def test_a_lora_that_diffusers_loads(parts, people, negative, personalizer):
     pytest.importorskip("peft", reason="diffusers loads LoRAs through peft only, and that is not installed")
     from diffusers import StableDiffusionPipeline
 
@@ -149,12 +151,14 @@ def test_a_lora_that_diffusers_loads(parts, people, negative):
         {f"unet.{name}.lora_{half}.weight": rows for name, halves in lora(pipe.unet).items()
          for half, rows in zip("AB", halves, strict=True)}
     )  # fmt: skip
-    assert (assert_it_draws_the_person(pipe, people, negative) != plain).any()
+    drawn = assert_it_draws_the_person(pipe, people, negative)
+    assert (drawn != plain).any()
+    assert (by_generate(personalizer, pipe.unet) == drawn[0]).all()
     pipe.unload_lora_weights()
     assert (pixels(pipe, people[0], negative) == plain).all()
 
 
-def test_a_lora_that_is_merged_into_the_weights(parts, people, negative):
+def test_a_lora_that_is_merged_into_the_weights(parts, people, negative, personalizer):
     """What is left without peft: diffusers itself has no way to a LoRA then, so it is added by hand."""
     from diffusers import StableDiffusionPipeline
 
@@ -164,6 +168,7 @@ def test_a_lora_that_is_merged_into_the_weights(parts, people, negative):
         weights[f"{name}.weight"] += up @ down
     pipe = opened(StableDiffusionPipeline, {**parts, "unet": unet})
     merged = assert_it_draws_the_person(pipe, people, negative)
+    assert (by_generate(personalizer, unet) == merged[0]).all()
     assert (merged != pixels(opened(StableDiffusionPipeline, parts), people[0], negative)).any()
 
 
@@ -189,6 +194,22 @@ def test_animatediff(four_channels, people, negative):
     assert frames.shape == (3, 32, 32, 3)
 
 
+def by_generate(personalizer, unet) -> np.ndarray:
+    """What `generate` draws of the first of the people with another UNet in the stack's pipeline."""
+    from diffusers import StableDiffusionPipeline
+
+    with quiet():
+        pipe = StableDiffusionPipeline(
+            **{**personalizer.pipe.components, "unet": unet}, requires_safety_checker=False
+        )
+    own = Personalizer(pipe, personalizer.encoder, personalizer.id_prompter, settings=personalizer.settings)
+    person = personalizer.identity(id_embedding=tiny.unit_vector(1))
+    made = own.generate(
+        PROMPT, person, num_images=1, steps=STEPS, guidance_scale=2.0, negative_prompt="sepia"
+    )
+    return np.asarray(made.images[0])
+
+
 def lora(unet, rank: int = 2):
     """A hand-made LoRA of the keys that read the prompt: name -> down (rank, in), up (out, rank)."""
     generator = torch.Generator().manual_seed(0)
@@ -199,3 +220,15 @@ def lora(unet, rank: int = 2):
         name: (torch.randn(rank, into, generator=generator), torch.randn(out, rank, generator=generator))
         for name, (out, into) in shapes.items()
     }
+
+
+def test_the_pages_example_runs(repo, tiny_stack, astronaut, tmp_path, monkeypatch):
+    page = (repo / "docs" / "any-pipeline.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    for name in ("alice", "scene"):
+        Image.fromarray(astronaut).save(f"{name}.jpg")
+    names: dict = {}
+    with quiet():
+        exec(code.replace('"mini"', repr(str(tiny_stack))), names)
+    assert names["picture"].size == (64, 64)

@@ -1,0 +1,96 @@
+"""`adaface generate` with pictures to start from, on a stack of random tiny models."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import tiny
+from tiny_cli import PROMPT, error, run
+
+
+@pytest.fixture
+def pictures(photo, here):
+    """scene.png 64 x 64, mask.png (its right half white), broken.png; the photo me.png."""
+    scene = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    mask = np.zeros((64, 64), np.uint8)
+    mask[:, 32:] = 255
+    Image.fromarray(scene).save(here / "scene.png")
+    Image.fromarray(mask).save(here / "mask.png")
+    Image.fromarray(mask * 0).save(here / "black.png")
+    Image.fromarray(mask[:32]).save(here / "half.png")
+    (here / "broken.png").write_bytes(b"version https://git-lfs.github.com/spec/v1")
+    return scene, mask
+
+
+@pytest.fixture
+def controlnet(here, personalizer):
+    tiny.controlnet(personalizer.pipe.unet).save_pretrained(here / "net")
+    return "net"
+
+
+def test_a_mask_keeps_the_pixels_of_the_start_picture(pictures, here):
+    scene, mask = pictures
+    command = ("generate", "me.png", "-p", PROMPT, "-n", 1, "--init-image", "scene.png", "--mask", "mask.png")
+    report = json.loads(run(*command, "--json").stdout)
+    with Image.open(here / report["pictures"][0]["file"]) as picture:
+        drawn, record = np.asarray(picture), json.loads(picture.text["adaface"])
+    assert (drawn[mask == 0] == scene[mask == 0]).all()
+    assert (drawn[mask > 0] != scene[mask > 0]).any()
+    assert record["sources"].keys() == {"init_image", "mask"} == report["sources"].keys()
+    assert record["settings"]["strength"] == report["settings"]["strength"] == 1.0
+
+
+def test_the_grid_shows_what_the_drawing_started_from(pictures, here):
+    plain, started = ("-o", "a"), ("-o", "b", "--init-image", "scene.png", "--strength", 0.5)
+    for more in (plain, started):
+        run("generate", "me.png", "-p", PROMPT, "-n", 1, *more)
+    heights = []
+    for folder in "ab":
+        with Image.open(here / folder / "grid.png") as grid:
+            heights.append(grid.height)
+    assert heights[1] > heights[0] + 200  # one more source below the photo
+
+
+def test_a_control_image_leads_with_a_controlnet(pictures, controlnet, here):
+    drawn = []
+    for picture in ("scene.png", "mask.png"):
+        command = ("generate", "me.png", "-p", PROMPT, "-n", 1, "--control-image", picture, "--json")
+        report = json.loads(run(*command, "--controlnet", controlnet).stdout)
+        with Image.open(here / report["pictures"][0]["file"]) as image:
+            drawn.append(np.asarray(image))
+        assert report["settings"]["control_scale"] == 1.0
+    assert (drawn[0] != drawn[1]).any()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--mask", "mask.png"], "mask without init_image"),
+        (["--strength", "0.5"], "strength without init_image"),
+        (["--control-image", "scene.png"], "control_image needs a ControlNet"),
+        (["--control-scale", "1"], "control_scale without control_image"),
+        (["--controlnet", "none"], "none: no such folder. --controlnet takes a diffusers folder"),
+        (["--controlnet", "scene.png"], "scene.png: a file"),
+        (["--init-image", "none.png"], "none.png: no such file"),
+        (["--init-image", "broken.png"], "a Git LFS pointer"),
+        (["--init-image", "scene.png", "--strength", "2"], "strength=2.0: give a number above 0"),
+        (["--init-image", "scene.png", "--strength", "0.1"], "strength=0.1 of 4 steps is not one step"),
+        (["--init-image", "scene.png", "--mask", "black.png"], "mask black.png: all black"),
+        (
+            ["--init-image", "scene.png", "--mask", "half.png"],
+            "mask half.png is 64x32, but the init image 64x64",
+        ),
+    ],
+)
+def test_a_mistake_is_told_before_a_model_is_opened(pictures, here, no_models, arguments, message):
+    before = sorted(here.iterdir())
+    assert message in error("generate", "me.png", "-p", PROMPT, "-n", "1", *arguments)
+    assert sorted(here.iterdir()) == before
+
+
+def test_a_controlnet_without_its_image_is_told(pictures, controlnet, no_models):
+    assert "--controlnet without --control-image" in error(
+        "generate", "me.png", "-p", PROMPT, "--controlnet", controlnet
+    )
