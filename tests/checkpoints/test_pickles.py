@@ -177,6 +177,33 @@ def test_a_list_that_doubles_itself_is_refused(file):
     assert "too many references" in refused(file, b"](" + doubling + b"e.")
 
 
+def test_a_key_that_doubles_itself_is_refused_before_it_is_hashed(file):
+    doubling = b")q\x00" + b"".join(
+        b"h" + bytes([n]) + b"h" + bytes([n]) + b"\x86q" + bytes([n + 1]) for n in range(45)
+    )
+    assert "tuples nested too deep" in refused(file, b"]" + doubling + b"a.")
+
+
+def test_a_tuple_that_hides_behind_an_opcode_without_effect_is_counted(file):
+    """BUILD with None and APPENDS of nothing let any object pass as it is."""
+    hidden = b")" + b"\x85Nb(e" * 20_000
+    assert "tuples nested too deep" in refused(file, b"}" + hidden + b"Ns.")
+
+
+@pytest.mark.parametrize("pickled", [b"\x85.", b"(\x85.", b"h\x00.", b"u.", b".", b"](a.", b"q\x00."])
+def test_a_pickle_that_takes_what_is_not_there_is_damaged(file, pickled):
+    assert "takes what is not there" in refused(file, pickled, error=DamagedFileError)
+
+
+def test_names_of_a_file_cannot_steer_the_terminal(file):
+    said = refused(file, name("\x1b[2Jos", "system" + "m" * 10_000) + b".")
+    assert "it names ?[2Jos.system" in said
+    assert "\x1b" not in said
+    assert len(said) < 1000
+    with pytest.raises(FormatError, match="has a name that no record has"):
+        read_pickle(archive(file, PROTOCOL + b"}.", {"\x1b[2J": b""}))
+
+
 def test_long_integers_are_refused(file):
     assert "LONG1 of more than 64 bits" in refused(file, b"\x8a\x20" + b"\x7f" * 32 + b".")
 

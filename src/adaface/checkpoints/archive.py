@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Self
 
 from adaface.checkpoints.heads import Head, head_of, wrong_kind
+from adaface.checkpoints.scan import shown
 from adaface.errors import DamagedFileError, FormatError
 
 EXPECTED = "a file that torch.save wrote"
@@ -84,9 +85,7 @@ class Archive:
             header = handle.read(_LOCAL_HEADER)
         if len(header) < _LOCAL_HEADER or not header.startswith(b"PK\x03\x04"):
             raise self.damaged(name, "no header where the table of contents says")
-        lengths = (
-            int.from_bytes(header[at : at + 2], "little") for at in (26, 28)
-        )  # of name and extra field
+        lengths = (int.from_bytes(header[at : at + 2], "little") for at in (26, 28))  # of name, extra field
         start = info.header_offset + _LOCAL_HEADER + sum(lengths)
         if start + info.file_size > self.size:
             raise self.damaged(name, "it reaches past the end of the file")
@@ -99,7 +98,9 @@ class Archive:
     def _check_records(self) -> str:
         infos = self._zip.infolist()
         for info in infos:
-            name, parts = info.filename, PurePosixPath(info.filename).parts
+            name, parts = shown(info.filename), PurePosixPath(info.filename).parts
+            if name != info.filename:
+                raise self._refused(f"record {name} has a name that no record has")
             if ".." in parts or name.startswith("/") or "\\" in name or ":" in name:
                 raise self._refused(f"record {name} has a name that leads out of the archive")
             if info.flag_bits & 0x1:

@@ -20,9 +20,10 @@ from adaface.checkpoints.archive import EXPECTED, MAX_PICKLE, PICKLE, Archive
 from adaface.checkpoints.heads import Head, head_of, wrong_kind
 from adaface.checkpoints.names import TENSORS_ONLY, Names
 from adaface.checkpoints.records import Call, Frozen, OrderedDict, record_class, settle
-from adaface.checkpoints.scan import DISTRUST, check_name, scan
+from adaface.checkpoints.scan import DISTRUST, check_name, scan, shown
 from adaface.errors import FormatError, UnsafeFileError
 
+MAX_DIMENSIONS = 64  # as torch has it
 _SLACK = 4  # times the file's size: the most that all its tensors together may hold; parts may be shared
 
 
@@ -95,8 +96,8 @@ class _Reader(pickle.Unpickler):
             raise UnsafeFileError(message) from error
         except _BROKEN as error:
             raise FormatError(
-                f"{self._where}: not a pickle that can be read ({type(error).__name__}: {error}). "
-                "Download or copy it again"
+                f"{self._where}: not a pickle that can be read ({type(error).__name__}: {shown(str(error))})."
+                " Download or copy it again"
             ) from error
 
     def find_class(self, module: str, name: str) -> Any:
@@ -109,11 +110,11 @@ class _Reader(pickle.Unpickler):
     def persistent_load(self, pid: Any) -> _Storage:
         """The storage that a persistent id means. Raises UnsafeFileError: it is none of torch.save's."""
         if not (isinstance(pid, tuple) and len(pid) == 5 and pid[0] == "storage"):
-            raise UnsafeFileError(f"persistent id {str(pid)[:80]!r} is not one of torch.save")
+            raise UnsafeFileError(f"persistent id {_told(pid)} is not one of torch.save")
         _, kind, key, _, count = pid
         dtype = known.STORAGES.get(getattr(kind, "name", ("", "")))
         if dtype is None or not isinstance(key, str) or type(count) is not int:
-            raise UnsafeFileError(f"persistent id {str(pid)[:80]!r} names no storage of torch")
+            raise UnsafeFileError(f"persistent id with {_told(kind)}, {_told(key)} names no storage of torch")
         return self._storage(key, dtype, count)
 
     def finish(self, leaf: Frozen) -> Tensor:
@@ -135,7 +136,7 @@ class _Reader(pickle.Unpickler):
     def _storage(self, key: str, dtype: torch.dtype, count: int) -> _Storage:
         record = f"data/{key}"
         if not self._archive.has(record) or not key.isalnum():
-            raise UnsafeFileError(f"storage {key!r} is not in the archive")
+            raise UnsafeFileError(f"storage {_told(key)} is not in the archive")
         if key not in self._storages:
             length = self._archive.length(record)
             if count * dtype.itemsize != length:
@@ -179,7 +180,7 @@ def _view(storage: object, offset: object, size: object, stride: object, *_: obj
         raise TypeError(f"{type(storage).__name__} for a storage")
     sizes, strides = _whole(size), _whole(stride)
     (start,) = _whole((offset,))
-    if len(sizes) != len(strides) or len(sizes) > 8:
+    if len(sizes) != len(strides):
         raise ValueError(f"size {sizes}, stride {strides}")
     numbers = math.prod(sizes)
     last = start + sum((n - 1) * step for n, step in zip(sizes, strides, strict=True))
@@ -189,9 +190,17 @@ def _view(storage: object, offset: object, size: object, stride: object, *_: obj
 
 
 def _whole(values: object) -> tuple[int, ...]:
-    if not isinstance(values, tuple | list) or any(type(v) is not int or not 0 <= v < 2**48 for v in values):
-        raise ValueError(f"{str(values)[:80]} for sizes")
+    if not isinstance(values, tuple | list) or len(values) > MAX_DIMENSIONS:
+        raise ValueError(f"{_told(values)} for sizes")
+    for value in values:
+        if type(value) is not int or not 0 <= value < 2**48:
+            raise ValueError(f"{_told(value)} for a size")
     return tuple(values)
+
+
+def _told(value: object) -> str:
+    """A value for a message: text and numbers as they are, of all else the type, since it may be huge."""
+    return shown(repr(value)) if isinstance(value, str | int) else type(value).__name__
 
 
 def _parameter(data: object, *_: object) -> object:
@@ -204,7 +213,7 @@ def _parameter(data: object, *_: object) -> object:
 def _encode(text: object, codec: object = None) -> bytes:
     """Stands for _codecs.encode in the one way in which pickles use it."""
     if codec != "latin1" or not isinstance(text, str):
-        raise ValueError(f"codec {str(codec)[:40]}")
+        raise ValueError(f"codec {_told(codec)}")
     return text.encode("latin1")
 
 

@@ -91,6 +91,7 @@ class OrderedDict(dict[Any, Any]):
 
 
 _MODULE_DICTS = ("_parameters", "_buffers", "_modules")  # where a torch module keeps these
+_PLAIN = frozenset((dict, list, tuple, set))
 _LEAVES = frozenset((str, int, float, bool, bytes, type(None)))  # tried first: nearly everything is one
 
 
@@ -197,7 +198,13 @@ def _inner(node: object) -> list[Any]:
         children = (*node.args, node.state)
     else:
         children = node if isinstance(node, list | tuple | set) else ()
-    return [child for child in children if type(child) not in _LEAVES and not isinstance(child, type)]
+    return [
+        child
+        for child in children
+        if type(child) not in _LEAVES
+        and not isinstance(child, type)
+        and not (type(child) in _PLAIN and not child)
+    ]
 
 
 def _rebuilt(node: Any, new: Callable[[Any], Any]) -> Any:
