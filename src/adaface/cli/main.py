@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from adaface.cli import console  # first, for the time it notes
+from adaface.cli.checkpoint import app as checkpoint
 from adaface.cli.convert import convert
 from adaface.cli.demo import demo
 from adaface.cli.doctor import doctor
@@ -52,6 +53,7 @@ def main(
 
 for command in (generate, embed, demo, doctor, setup, convert):
     app.command()(command)
+app.add_typer(checkpoint, name="checkpoint")
 if find_spec("adaface.cli.mini") is not None:
     from adaface.cli.mini import app as mini
 
