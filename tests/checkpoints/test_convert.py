@@ -236,6 +236,8 @@ def test_tensors_that_do_not_fit_are_named(tmp_path, original):
         ({"N_ID": 21}, "21 ID vectors in a text of 24"),
         ({"tokenizer": None}, "no tokenizer in it, and not CLIP's vocabulary"),
         ({"hidden_state_layer_weights": nn.Parameter(torch.ones(2, 1))}, "the encoder has 1 layers"),
+        ({"hidden_state_layer_weights": nn.Parameter(torch.ones(()))}, "layer weights ()"),
+        ({"pad_embeddings": torch.ones(7)}, "pads that do not fit: (6, 8), (24, 8), (7,)"),
     ],
 )
 def test_an_encoder_of_an_unknown_kind_is_refused(tmp_path, original, change, told):
@@ -243,6 +245,20 @@ def test_an_encoder_of_an_unknown_kind_is_refused(tmp_path, original, change, to
     for name, value in change.items():
         setattr(made, name, value)
     assert told in refused(tmp_path, original, {"z": made})
+
+
+def test_an_encoder_of_no_width_is_refused(tmp_path, original):
+    made = original.generator((1,))
+    for tables in made.prompt2token_proj.text_model["embeddings"].values():
+        tables.weight = nn.Parameter(torch.ones(len(tables.weight), 0))
+    made.pad_embeddings = None
+    assert "no encoder that is known here" in refused(tmp_path, original, {"z": made})
+
+
+def test_weights_that_are_no_fractions_are_refused(tmp_path, original):
+    made = original.generator((1,))
+    made.pad_embeddings = made.pad_embeddings.long()
+    assert "pad_embeddings holds torch.int64" in refused(tmp_path, original, {"z": made})
 
 
 def test_a_template_word_that_is_no_token_is_named(tmp_path, original):

@@ -14,6 +14,7 @@ from adaface.checkpoints.pickles import read_pickle
 from adaface.checkpoints.records import Record, tensors_of
 from adaface.errors import AdaFaceError, DamagedFileError, FormatError, MissingFileError, UnsafeFileError
 from tiny_pickles import archive, name, tensor, text
+from tiny_text import GOLDEN
 
 FOUR = {"data/0": b"\0" * 16}  # one storage of four float32
 PROTOCOL = b"\x80\x02"
@@ -123,6 +124,13 @@ def test_a_name_is_compared_as_a_pair(file):
     said = refused(file, name("torch", "_utils._rebuild_tensor_v2") + b".")
     assert "it names torch._utils._rebuild_tensor_v2, which is not among" in said
     assert "Nothing of it was run" in said
+
+
+def test_a_checkpoint_of_the_authors_in_the_place_of_weights_tells_of_convert():
+    with pytest.raises(
+        UnsafeFileError, match="If it is a checkpoint of AdaFace's authors, run `adaface convert`"
+    ):
+        read_pickle(GOLDEN / "checkpoints" / "2025.pt")
 
 
 def test_the_state_of_a_tensor_cannot_be_set(file):

@@ -16,6 +16,7 @@ from torch import Tensor
 from adaface.checkpoints.names import LIGHTNING, ORIGINAL
 from adaface.checkpoints.pickles import read_pickle
 from adaface.checkpoints.records import Record, tensors_of
+from adaface.checkpoints.scan import shown
 from adaface.encoder.config import AdaFaceEncoderConfig
 from adaface.encoder.inverse import AdaFaceEncoder
 from adaface.errors import AdaFaceError, ConfigError, FormatError, WrongModelError
@@ -104,11 +105,11 @@ def _generators(tree: object) -> Iterator[tuple[str, Record]]:
     """Each generator with its place: one for each placeholder, or several in a list."""
     group = tree.get(GENERATORS) if isinstance(tree, dict) else None
     for placeholder, generator in _modules(group).items():
-        several = _modules(generator) if "List" in getattr(generator, "name", ("", ""))[1] else None
-        if several is not None:
-            yield from ((f"{GENERATORS}.{placeholder}.{n}", one) for n, one in several.items())
-        elif isinstance(generator, Record):
-            yield f"{GENERATORS}.{placeholder}", generator
+        if generator.name[1] == "ModuleList":
+            several = _modules(generator)
+            yield from ((shown(f"{GENERATORS}.{placeholder}.{n}"), one) for n, one in several.items())
+        else:
+            yield shown(f"{GENERATORS}.{placeholder}"), generator
 
 
 def _modules(node: object) -> dict[Any, Any]:
@@ -134,7 +135,8 @@ def _dead(left: Mapping[str, Tensor], prefix: str) -> list[Skipped]:
         first = name.split(".")[0]
         counts[first] = counts.get(first, 0) + 1
     return [
-        Skipped(prefix + first, count, DEAD.get(first, "not known here")) for first, count in counts.items()
+        Skipped(prefix + shown(first), count, DEAD.get(first, "not known here"))
+        for first, count in counts.items()
     ]
 
 
@@ -154,6 +156,8 @@ def _encoder(part: str, generator: Record, left: dict[str, Tensor]) -> OriginalE
     except KeyError as error:
         raise FormatError(f"{part}: no tensor {error.args[0]} in it. Download or copy it again") from error
     tokens = _tokens(part, generator, len(tables[0]))
+    if weights.ndim not in (1, 2):
+        raise FormatError(f"{part}: layer weights {tuple(weights.shape)}. Use another checkpoint")
     tensors["hidden_layer_weights"] = weights if weights.ndim == 1 else weights.float().mean(1).to(weights)
     tensors |= _rows(part, *tables, count, tokens, left.pop("pad_embeddings", None))
     words = {word: number for word, number in tokens.items() if word not in (START, END)}
@@ -169,10 +173,11 @@ def _rows(
 
     pads: (P, D) as saved beside the tables: these were trained further in 2024, and pads were not.
     """
-    if table.ndim != 2 or positions.ndim != 2 or table.shape[1] != positions.shape[1]:
+    fits = table.ndim == positions.ndim == 2 and table.shape[1] == positions.shape[1]
+    if not fits or (pads is not None and pads.shape != positions.shape):
+        shapes = ", ".join(str(tuple(one.shape)) for one in (table, positions, pads) if one is not None)
         raise FormatError(
-            f"{part}: tables of words {tuple(table.shape)} and positions {tuple(positions.shape)}. "
-            "Use another checkpoint"
+            f"{part}: words, positions and pads that do not fit: {shapes}. Use another checkpoint"
         )
     if not 1 <= count <= len(positions) - ID_OFFSET:
         raise FormatError(f"{part}: {count} ID vectors in a text of {len(positions)}. Use another checkpoint")
@@ -213,7 +218,7 @@ def _config(
             id_scale=SCALES.get(NAMES.get(count, ""), 1.0),
             tokens=tokens,
         )
-    except (KeyError, TypeError, ValueError, ConfigError) as error:
+    except (KeyError, TypeError, ValueError, ArithmeticError, ConfigError) as error:
         raise FormatError(
             f"{part}: no encoder that is known here ({error}). Use another checkpoint"
         ) from error

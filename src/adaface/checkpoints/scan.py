@@ -4,7 +4,7 @@ import io
 import pickletools
 from typing import Any
 
-from adaface.checkpoints.names import Names
+from adaface.checkpoints.names import ORIGINAL, Names
 from adaface.checkpoints.sketch import MAX_PARTS, Sketch
 from adaface.errors import DamagedFileError, FormatError, UnsafeFileError
 
@@ -12,6 +12,7 @@ STOP = b"."
 MAX_OPCODES = 4_000_000  # a checkpoint with two whole tokenizers in it has some 1.6 million
 MAX_INT_BITS = 64  # of LONG1: sizes and counts
 DISTRUST = "Nothing of it was run. Other programs may run it: get the weights elsewhere, best as safetensors"
+CONVERT = "If it is a checkpoint of AdaFace's authors, run `adaface convert` first, and give what that makes"
 ALLOWED = frozenset(
     (
         *("PROTO", "FRAME", "STOP", "MARK"),
@@ -60,9 +61,10 @@ def shown(text: str) -> str:
 def check_name(module: str, name: str = "", *, where: str, names: Names) -> None:
     """Raises UnsafeFileError: the exact pair is not on the list."""
     if (module, name) not in names:
+        known = (module, name) in ORIGINAL
         raise UnsafeFileError(
             f"{where}: it names {shown(f'{module}.{name}')}, which is not among the {len(names)} names "
-            f"that may occur. {DISTRUST}"
+            f"that may occur here. {CONVERT if known else DISTRUST}"
         )
 
 
