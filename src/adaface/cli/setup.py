@@ -95,7 +95,6 @@ def carry_out(
 ) -> dict[str, Any]:  # fmt: skip
     """Fetch, convert, write the stack, check it; returns what `--json` prints. Raises an AdaFaceError."""
     from adaface.cli.pictures import check_folder
-    from adaface.setup.building import build, is_built
     from adaface.setup.fetching import fetch_all
 
     check_folder(folder)
@@ -104,7 +103,9 @@ def carry_out(
     def tell(line: str) -> None:
         say(line, quiet=quiet)
 
-    fetch_all(plan, folder, tell, lambda role: is_built(folder, role))
+    fetch_all(plan, folder, tell)
+    from adaface.setup.building import build  # torch is not waited for before the network
+
     stack = build(plan, folder, tell)
     tell(f"The stack is in {folder}. Use it: adaface generate --stack {folder} ...")
     found = _check(folder, photo, device, settings, plan, tell) if check else None

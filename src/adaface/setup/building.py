@@ -16,20 +16,13 @@ from adaface.face.recognize import ARCFACE, unnamed
 from adaface.files import write_atomic
 from adaface.pipelines.manifest import Part
 from adaface.pipelines.stack import Stack, write_manifest
-from adaface.setup.fetching import Tell
+from adaface.setup.fetching import ENCODER, PROMPTER, Tell, is_built
 from adaface.setup.plan import Plan, RolePlan
 from adaface.setup.recipe import DOWNLOADS
 from adaface.text.folder import load_text_encoder, save_text_encoder
 
-ENCODER, PROMPTER = "encoder", "id_prompter"
 TOKENIZER = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
 ARC2FACE = "arc2face"  # of the encoders in one file, the one that is for Arc2Face's ID prompts
-
-
-def is_built(folder: Path, role: RolePlan) -> bool:
-    """Whether a role that is converted is already there in its final form."""
-    products = {"encoder": folder / ENCODER, "id_prompter": folder / PROMPTER / "text_encoder"}
-    return role.role in products and (products[role.role] / "config.json").is_file()
 
 
 def build(plan: Plan, folder: Path, tell: Tell) -> Stack:

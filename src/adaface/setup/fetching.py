@@ -10,16 +10,22 @@ from adaface.setup.plan import Item, Plan, RolePlan
 from adaface.sources.hub import PARTIAL, Listing, fetch
 
 Tell = Callable[[str], None]
+ENCODER, PROMPTER = "encoder", "id_prompter"  # folders of what is converted
 ROOM = 200_000_000  # bytes to spare, for configs, pictures and the file system's own needs
 
 
-def fetch_all(plan: Plan, folder: Path, tell: Tell, done: Callable[[RolePlan], bool]) -> None:
+def is_built(folder: Path, role: RolePlan) -> bool:
+    """Whether a role that is converted is already there in its final form."""
+    products = {"encoder": folder / ENCODER, "id_prompter": folder / PROMPTER / "text_encoder"}
+    return role.role in products and (products[role.role] / "config.json").is_file()
+
+
+def fetch_all(plan: Plan, folder: Path, tell: Tell) -> None:
     """Bring every file of `plan` below `folder`. tell: given a line for people before each file.
 
-    done: whether a role needs nothing more, as its files were converted already. Raises WriteError: too
-    little room, or the disk cannot be written. HubError: a file cannot be had, or is not what the hub lists.
+    A role that was converted already needs no files. Raises WriteError: too little room, or the disk cannot be written. HubError: a file cannot be had, or is not what the hub lists.
     """
-    wanted = [(role, item) for role in plan.roles if not done(role) for item in role.items]
+    wanted = [(role, item) for role in plan.roles if not is_built(folder, role) for item in role.items]
     check_room(folder, sum(_missing(folder / item.to, item.bytes) for _, item in wanted))
     for role, item in wanted:
         to = folder / item.to
