@@ -127,9 +127,7 @@ def test_a_name_is_compared_as_a_pair(file):
 
 
 def test_a_checkpoint_of_the_authors_in_the_place_of_weights_tells_of_convert():
-    with pytest.raises(
-        UnsafeFileError, match="If it is a checkpoint of AdaFace's authors, run `adaface convert`"
-    ):
+    with pytest.raises(UnsafeFileError, match="run `adaface convert` first"):
         read_pickle(GOLDEN / "checkpoints" / "2025.pt")
 
 
