@@ -1,11 +1,11 @@
 """What does a picture cost at SD-1.5's size, and what does `generate` add to the bare diffusers pipeline?
 
 The authors' inference setting: 50 DDIM steps, 512 px, guidance 4 -> 1, batches of 4, half precision. The
-weights are random (`scripts/full_size_stack.py`): time and memory depend on shapes alone. Eager, and with the
-UNet and the decoder compiled (`torch.compile`). The two ways are interleaved and compared by their median; the
-first run of each, which loads and compiles, is told apart. `python benchmarks/full_size.py [--stack DIR] [--steps 50]
-[--batch 4] [--size 512] [--rounds 3] [--ways eager compiled]`; without a CUDA device it says so and measures
-nothing, unless `--anyway` is given. The last line is JSON.
+weights are random (`scripts/full_size_stack.py`): time and memory depend on shapes alone. Eager, and with
+the UNet and the decoder compiled (`torch.compile`). The two ways are interleaved and compared by their
+median; the first run of each, which loads and compiles, is told apart. `python benchmarks/full_size.py
+[--stack DIR] [--steps 50] [--batch 4] [--size 512] [--rounds 3] [--ways eager compiled]`; without a CUDA
+device it says so and measures nothing, unless `--anyway` is given. The last line is JSON.
 """
 
 import argparse

@@ -61,7 +61,8 @@ def keeping(mask: Tensor, kept: Tensor, noise: Tensor, after: StepCallback) -> S
         tensors = after(pipe, step, timestep, tensors)
         left = pipe.num_timesteps - (step + 1)
         known = kept if left < 1 else _noised(pipe.scheduler, kept, noise, left)
-        return {**tensors, "latents": torch.where(mask > 0, tensors["latents"], known.to(noise.dtype))}
+        latents = tensors["latents"]
+        return {**tensors, "latents": torch.where(mask > 0, latents, known.to(latents))}
 
     return callback
 
