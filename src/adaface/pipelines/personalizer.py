@@ -212,39 +212,21 @@ class Personalizer(Embedder):
         an identity made for another kind of base model. ImageError or MissingFileError: a picture that
         cannot be read. StackError: a ControlNet for another kind of base model.
         """
-        check_pictures(
-            {
-                "init_image": init_image,
-                "mask": mask,
-                "strength": strength,
-                "control_image": control_image,
-                "control_scale": control_scale,
-            },
-            controlnet=self._controlnet is not None,
+        sources = {"init_image": init_image, "mask": mask, "control_image": control_image}
+        weights = {"strength": strength, "control_scale": control_scale}
+        check_pictures({**sources, **weights}, controlnet=self._controlnet is not None)
+        chosen = _chosen(
+            guidance_scale,
+            layer_weights,
+            negative_prompt,
+            {"steps": steps, "id_scale": id_scale, "height": height, "width": width, "batch_size": batch_size}
+            | weights,
         )
-        given = {
-            "steps": steps,
-            "guidance_scale": (guidance_scale,) * 2
-            if isinstance(guidance_scale, int | float)
-            else guidance_scale,
-            "id_scale": id_scale,
-            "layer_weights": None if layer_weights is None else tuple(layer_weights),
-            "height": height,
-            "width": width,
-            "batch_size": batch_size,
-            "strength": strength,
-            "control_scale": control_scale,
-        }
-        chosen: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-        if not isinstance(negative_prompt, Unset):
-            chosen["negative_prompt"] = negative_prompt
         settings = self.settings.override(chosen)
         seeds = check_seeds(seed, num_images)
         people = as_identities(identity)
         size = base_size(self.pipe)
-        canvas = open_canvas(
-            (settings.height or size[0], settings.width or size[1]), init_image, mask, control_image
-        )
+        canvas = open_canvas((settings.height or size[0], settings.width or size[1]), **sources)
         settings = settle(settings, canvas)
         notes = list(canvas.notes)
         notes += [note for one in people for note in origin_notes(one, self.fingerprints)]
@@ -295,6 +277,23 @@ class Personalizer(Embedder):
             return embed_prompt(
                 self.text, self.pipe.tokenizer, prompt, subjects, layer_weights=settings.layer_weights
             )
+
+
+def _chosen(
+    guidance_scale: float | tuple[float, float] | None,
+    layer_weights: Sequence[float] | None,
+    negative_prompt: str | None | Unset,
+    rest: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What the caller gave, by the names and in the forms of `Settings`."""
+    same = isinstance(guidance_scale, int | float)
+    given = {
+        **rest,
+        "guidance_scale": (guidance_scale, guidance_scale) if same else guidance_scale,
+        "layer_weights": None if layer_weights is None else tuple(layer_weights),
+    }
+    chosen = {key: value for key, value in given.items() if value is not None}
+    return chosen if isinstance(negative_prompt, Unset) else {**chosen, "negative_prompt": negative_prompt}
 
 
 def _as_texts(prompts: str | Sequence[str]) -> list[str]:
