@@ -9,7 +9,14 @@ import torch
 from PIL import Image
 
 import tiny
-from adaface.errors import ConfigError, FormatError, ImageError, MissingFileError, StackError
+from adaface.errors import (
+    ConfigError,
+    FormatError,
+    ImageError,
+    LicenceError,
+    MissingFileError,
+    StackError,
+)
 from adaface.pipelines.canvas.controlnet import check_controlnet
 from adaface.pipelines.canvas.pictures import open_canvas
 from adaface.pipelines.personalizer import Personalizer
@@ -234,6 +241,19 @@ def test_a_stack_may_have_a_controlnet_of_its_own(tiny_stack, controlled, person
         one.generate(PROMPT, person, num_images=1, control_image=PHOTO) for one in (controlled[0], opened)
     ]
     assert farthest(*drawn) == 0
+
+
+def test_a_named_controlnet_is_a_part_like_the_others(tiny_stack, controlled):
+    """So its licence counts, and a path that is not there is told."""
+    own, folder = controlled
+    with pytest.raises(LicenceError, match="controlnet"):
+        Personalizer.from_pretrained(
+            tiny_stack, device="cpu", verify=False, controlnet=folder, commercial_safe=True
+        )
+    with pytest.raises(MissingFileError, match="none: no such"):
+        Personalizer.from_pretrained(tiny_stack, device="cpu", verify=False, controlnet=folder / "none")
+    ready = Personalizer.from_pretrained(tiny_stack, device="cpu", verify=False, controlnet=own.controlnet)
+    assert ready.controlnet is own.controlnet
 
 
 def test_a_controlnet_for_another_base_is_refused(personalizer, person):

@@ -39,7 +39,7 @@ class Order:
     seed: int
     settings: dict[str, Any] = field(default_factory=dict)  # only what was given
     pictures: dict[str, Path] = field(default_factory=dict)  # to start from, by the names of `generate`
-    controlnet: Path | None = None
+    controlnet: str | None = None
 
 
 def generate(
@@ -241,10 +241,13 @@ def _check_start(order: Order, stack: "Stack") -> None:
     """Settings, and the pictures to start from: they are read, and laid upon each other."""
     from adaface.pipelines.canvas.controlnet import check_controlnet
     from adaface.pipelines.canvas.pictures import check_pictures, open_canvas, settle
+    from adaface.sources.places import find_local, parse_place
 
     settings = stack.recommended().override(order.settings)
     if order.controlnet is not None:
-        check_controlnet(order.controlnet)
+        place = parse_place(order.controlnet)
+        if isinstance(place, Path):  # one of the hub is fetched when it is opened
+            check_controlnet(find_local(place))
         if "control_image" not in order.pictures:
             raise ConfigError(
                 "--controlnet without --control-image: give the image that it reads, or leave it out"

@@ -91,8 +91,9 @@ ControlImage = Annotated[
                  rich_help_panel=START_PANEL, show_default=False),
 ]  # fmt: skip
 ControlNet = Annotated[
-    Path | None,
-    typer.Option("--controlnet", help="The ControlNet: its diffusers folder, made for the same base.",
+    str | None,
+    typer.Option("--controlnet", metavar="PLACE",
+                 help="The ControlNet: its diffusers folder, or hub:owner/name@revision.",
                  rich_help_panel=START_PANEL, show_default=False),
 ]  # fmt: skip
 ControlScale = Annotated[

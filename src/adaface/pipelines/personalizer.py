@@ -108,30 +108,28 @@ class Personalizer(Embedder):
         half precision on CUDA, else float32. offload, slicing, tiling: see `devices.Memory`. safety_checker:
         False leaves out the base's own. commercial_safe: refuse weights that forbid commercial use.
         verify: compare the files with the manifest's hashes first. analyzer: one that is open already, with
-        the stack's recogniser. controlnet: for control images, a ControlNetModel or the path of its diffusers
-        folder; None is the stack's own, if it has one.
+        the stack's recogniser. controlnet: for control images, a ControlNetModel, or its diffusers folder
+        named as the other parts are; None is the stack's own, if it has one.
         Raises MissingFileError: no such stack, part or ControlNet. StackError: files are damaged or do not
         fit. WrongModelError: a base of another family. WrongRecognizerError: not the encoder's. FormatError:
         a file that is not what it should be. HubError: a part cannot be fetched. LicenceError: see above.
         ConfigError: no such device or dtype. MissingExtra: offloading needs accelerate.
         """
+        ready = controlnet if not isinstance(controlnet, str | Path) else None
         own = {"base": base, "text_encoder": text_encoder, "vae": vae}
+        own |= {} if ready is not None else {"controlnet": controlnet}
         loaded = with_models(stack, own, encoder, id_prompter, recognizer)
         memory = Memory(offload, slicing, tiling)
         chosen = choose_device(device)
         kind = choose_dtype(dtype, chosen)
         home = memory.home(chosen)
         roles = [role for role in own if role in loaded.roles] + list(ROLES)
-        if controlnet is None and "controlnet" in loaded.roles:
-            roles.append("controlnet")
         if commercial_safe:
             loaded.require_commercial(*roles)
         if verify:
             loaded.verify(*roles)
         if "controlnet" in roles:
-            controlnet = loaded.path("controlnet")
-        if isinstance(controlnet, str | Path):
-            controlnet = check_controlnet(controlnet)
+            ready = check_controlnet(loaded.path("controlnet"))
         rows, prompter = load_encoder(loaded, home, analyzer)
         parts = base_parts(loaded, safety_checker)
         check_family(parts.base, rows.config.width)
@@ -144,7 +142,7 @@ class Personalizer(Embedder):
             analyzer=make,
             settings=usual_settings(loaded, rows),
             stack=loaded,
-            controlnet=controlnet,
+            controlnet=ready,
         )
 
     @property
