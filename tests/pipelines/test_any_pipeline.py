@@ -2,6 +2,7 @@
 
 import copy
 import re
+import runpy
 
 import numpy as np
 import pytest
@@ -232,3 +233,14 @@ def test_the_pages_example_runs(repo, tiny_stack, astronaut, tmp_path, monkeypat
     with quiet():
         exec(code.replace('"mini"', repr(str(tiny_stack))), names)
     assert names["picture"].size == (64, 64)
+
+
+def test_the_pages_picture_is_drawn_by_the_script_that_it_names(repo, tiny_stack, tmp_path, monkeypatch):
+    pytest.importorskip("skimage")
+    command = "scripts/any_pipeline_pictures.py"
+    assert f"`python {command}`" in (repo / "docs" / "any-pipeline.md").read_text(encoding="utf-8")
+    strip = tmp_path / "strip.png"
+    monkeypatch.setattr("sys.argv", [command, "--stack", str(tiny_stack), "--out", str(strip)])
+    runpy.run_path(str(repo / command), run_name="__main__")
+    with Image.open(strip) as image:
+        assert image.width > image.height / 2

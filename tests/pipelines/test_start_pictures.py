@@ -65,6 +65,25 @@ def test_the_start_picture_counts_and_at_full_strength_nothing_of_it_is_left(dra
     assert farthest(*full) == 0
 
 
+def test_with_the_shipped_stack_less_strength_stays_nearer_to_the_start_picture(astronaut):
+    try:
+        mini = Personalizer.from_pretrained("mini", device="cpu", verify=False)
+    except MissingFileError:
+        pytest.skip("no mini stack in this checkout")
+    start = Image.fromarray(astronaut[:256, 96:352]).resize((64, 64), Image.Resampling.LANCZOS)
+    person = mini.identity(astronaut)
+    far = [
+        np.abs(
+            pixels(
+                mini.generate(PROMPT, person, num_images=1, init_image=start, strength=strength, steps=10)
+            )[0]
+            - np.asarray(start, np.int16)
+        ).mean()
+        for strength in (0.1, 0.9)
+    ]
+    assert far[0] < 0.75 * far[1]
+
+
 def test_steps_are_told_as_they_are_done(draw):
     told = []
     draw(

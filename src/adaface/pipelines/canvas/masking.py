@@ -33,7 +33,8 @@ def encode(pipe: Any, init: Pixels) -> Tensor:
 def noise_of(seeds: Sequence[int], latents: Tensor) -> Tensor:
     """The noise (N, C, h, w) that the stock image-to-image pipeline draws for these seeds.
 
-    It is each generator's second draw: the first is the sample of the autoencoder.
+    It is each generator's second draw: the first is the sample of the autoencoder. (One that does not sample
+    begins with another noise than the kept places have, which only shows in the first step.)
     """
     rows = []
     for seed in seeds:
