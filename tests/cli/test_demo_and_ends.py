@@ -78,7 +78,7 @@ def test_doctor_names_what_is_damaged_and_ends_with_1(tiny_stack, here):
     assert [problem.split(":")[0].split("/")[-1] for problem in report["problems"]] == [
         "config.json", "strangers.safetensors",
     ]  # fmt: skip
-    assert "missing, or of another size" in report["problems"][0]
+    assert "config.json: missing. Copy the stack again" in report["problems"][0]
     assert "changed" in report["problems"][1]
 
 

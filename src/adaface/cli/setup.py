@@ -66,7 +66,7 @@ def setup(
 
     `adaface setup sd15`
 
-    About 14 GB come from the hub once. A broken run goes on where it stopped: run the same command again. At
+    About 11 GB come from the hub once. A broken run goes on where it stopped: run the same command again. At
     the end four pictures are drawn and compared with the photo; exit code 1 if they are not like it.
     """  # fmt: skip
     with mistakes_told(as_json):

@@ -7,6 +7,7 @@ from pathlib import Path
 from adaface import files
 from adaface.errors import HubError, MissingFileError, WriteError
 from adaface.setup.plan import Item, Plan, RolePlan
+from adaface.setup.recipe import DOWNLOADS
 from adaface.sources.hub import PARTIAL, Listing, fetch
 
 Tell = Callable[[str], None]
@@ -23,10 +24,12 @@ def is_built(folder: Path, role: RolePlan) -> bool:
 def fetch_all(plan: Plan, folder: Path, tell: Tell) -> None:
     """Bring every file of `plan` below `folder`. tell: given a line for people before each file.
 
-    A role that was converted already needs no files. Raises WriteError: too little room, or the disk cannot be written. HubError: a file cannot be had, or is not what the hub lists.
+    A role that was converted already needs no files. Raises WriteError: too little room, or the disk cannot
+    be written. HubError: a file cannot be had, or is not what the hub lists.
     """
     wanted = [(role, item) for role in plan.roles if not is_built(folder, role) for item in role.items]
-    check_room(folder, sum(_missing(folder / item.to, item.bytes) for _, item in wanted))
+    converted = sum(item.bytes for _, item in wanted if item.to.startswith(DOWNLOADS))  # as large again
+    check_room(folder, sum(_missing(folder / item.to, item.bytes) for _, item in wanted) + converted)
     for role, item in wanted:
         to = folder / item.to
         if not to.is_file():

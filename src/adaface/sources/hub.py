@@ -25,6 +25,7 @@ from adaface import files
 from adaface.errors import HubError, MissingFileError, WriteError
 from adaface.sources.places import HubPlace, copy_of
 
+TRIES = 5  # times that a broken transfer is gone on with in one run, beside huggingface_hub's own
 PARTIAL = ".part"  # behind the name of a file that is on its way
 UNSTATED = "not stated by the repository"
 
@@ -101,8 +102,9 @@ def fetch(listing: Listing, name: str, to: Path) -> Path:
         to.parent.mkdir(parents=True, exist_ok=True)
         if partial.exists() and partial.stat().st_size > wanted.bytes:
             partial.unlink()
-        while not _transfer(url, wanted, partial, where):
-            pass
+        for left in reversed(range(TRIES)):
+            if _transfer(url, wanted, partial, where, last=left == 0):
+                break
         if (fault := wanted.fault(partial)) is not None:
             partial.unlink()
             raise HubError(
@@ -112,10 +114,10 @@ def fetch(listing: Listing, name: str, to: Path) -> Path:
     return to
 
 
-def _transfer(url: str, wanted: RemoteFile, partial: Path, where: str) -> bool:
-    """Go on with a file; True if it is whole, False if the connection broke after something came.
+def _transfer(url: str, wanted: RemoteFile, partial: Path, where: str, *, last: bool) -> bool:
+    """Go on with a file; True if it is whole, False if the connection broke: try again.
 
-    Raises HubError: nothing came.
+    Raises HubError: the hub refuses it, or the connection broke and this was the last try.
     """
     with partial.open("ab") as stream:
         before = stream.tell()
@@ -131,8 +133,9 @@ def _transfer(url: str, wanted: RemoteFile, partial: Path, where: str) -> bool:
                         expected_size=wanted.bytes,
                         displayed_filename=wanted.name,
                     )
-        except HubError:
-            if stream.tell() <= before:
+        except HubError as error:
+            refused = isinstance(error.__cause__, hub_errors.HfHubHTTPError | hub_errors.OfflineModeIsEnabled)
+            if refused or last:
                 raise
             return False
     return True
