@@ -9,7 +9,13 @@ from safetensors.torch import load_file, save_file
 from adaface.checkpoints.ldm import SD15, empty, fit, open_ldm
 from adaface.checkpoints.parts import diffusers_names, part_of
 from adaface.checkpoints.tensors import Weights
-from adaface.errors import DamagedFileError, FormatError, MissingFileError, WrongModelError
+from adaface.errors import (
+    DamagedFileError,
+    FormatError,
+    MissingFileError,
+    UnsafeFileError,
+    WrongModelError,
+)
 from adaface.text.folder import load_text_encoder, load_tokenizer
 from tiny_ldm import TEXT, UNET, VAE, assert_same, ldm_tensors, models, unet_names, vae_names
 
@@ -34,6 +40,15 @@ def broken(ldm_file, tmp_path):
 
 def test_every_weight_is_the_pipelines_own(ldm_file, base_folder, base_pipe):
     assert_same(models(open_ldm(ldm_file, config=base_folder)), models(base_pipe))
+
+
+def test_diffusers_own_loader_of_single_files_agrees(ldm_file, base_folder):
+    from diffusers import StableDiffusionPipeline
+
+    stock = StableDiffusionPipeline.from_single_file(
+        str(ldm_file), config=str(base_folder), local_files_only=True, safety_checker=None
+    )
+    assert_same(models(open_ldm(ldm_file, config=base_folder)), models(stock))
 
 
 def test_files_without_text_model_in_their_names_are_read_too(base_folder, base_pipe, tmp_path):
@@ -133,6 +148,16 @@ def test_a_file_of_other_sizes_is_not_taken_for_sd15(ldm_file):
 def test_another_family_is_refused(broken):
     with pytest.raises(WrongModelError, match="a Stable Diffusion XL checkpoint; expected here"):
         open_ldm(broken(**{"conditioner.embedders.0.x": torch.zeros(1)}))
+
+
+def test_a_pickle_that_would_run_something_is_refused(tmp_path):
+    class Surprise:
+        def __reduce__(self):
+            return pytest.fail, ("it was run",)
+
+    torch.save({"state_dict": {UNET + "out.2.bias": torch.zeros(4)}, "more": Surprise()}, tmp_path / "x.ckpt")
+    with pytest.raises(UnsafeFileError, match=r"x.ckpt: .*it names _pytest.outcomes._Fail, which"):
+        open_ldm(tmp_path / "x.ckpt")
 
 
 def test_a_web_page_is_refused(tmp_path):

@@ -10,9 +10,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from adaface.checkpoints.ldm import open_ldm
+from adaface.checkpoints.ldm import SD15, open_ldm
 from adaface.checkpoints.surgery.common import ORIGIN
 from adaface.checkpoints.surgery.extracting import extract
+from adaface.checkpoints.surgery.folders import copy_rest
 from adaface.checkpoints.surgery.swapping import swap
 from adaface.checkpoints.surgery.writing import need_room
 from adaface.errors import ConfigError, DamagedFileError, FormatError, WriteError, WrongModelError
@@ -309,6 +310,16 @@ def test_a_whole_file_becomes_the_folder_it_was_made_of(ldm_file, base_folder, b
     out = extract(ldm_file, "pipeline", tmp_path / "out", base_folder).path
     assert_same(models(opened(out)), models(base_pipe))
     assert files(out).keys() == files(base_folder).keys()
+
+
+def test_the_shipped_configs_bring_no_words_of_their_own(tmp_path):
+    copy_rest(SD15, tmp_path / "out", ["unet", "vae", "text_encoder"])
+    names = {p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*") if p.is_file()}
+    tokenizer = ("LICENSE", "merges.txt", "special_tokens_map.json", "tokenizer_config.json", "vocab.json")
+    assert names == {
+        "model_index.json", "scheduler/scheduler_config.json", "unet/config.json", "vae/config.json",
+        "text_encoder/config.json", *(f"tokenizer/{name}" for name in tokenizer),
+    }  # fmt: skip
 
 
 def test_a_model_comes_out_of_a_folder_with_its_own_config(base_folder, base_pipe, tmp_path):

@@ -1,11 +1,11 @@
 """One LDM file of Stable Diffusion 1.x -> a stock diffusers pipeline, without a hub."""
 
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import diffusers
 import torch
-from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -15,6 +15,9 @@ from adaface.checkpoints.tensors import Weights, open_tensors
 from adaface.errors import FormatError
 from adaface.text.clip import text_parts
 from adaface.text.folder import load_tokenizer
+
+if TYPE_CHECKING:
+    from diffusers import StableDiffusionPipeline
 
 SD15 = Path(__file__).with_name("sd15")
 """A diffusers folder of Stable Diffusion 1.x without weights: configs, scheduler, CLIP's tokenizer."""
@@ -29,7 +32,7 @@ def open_ldm(
     vae: AutoencoderKL | None = None,
     safety_checker: Any = None,
     feature_extractor: Any = None,
-) -> StableDiffusionPipeline:
+) -> "StableDiffusionPipeline":
     """Open a .safetensors or .ckpt file in LDM's layout; nothing is fetched, nothing unpickled by torch.
 
     dtype: of all models. config: a diffusers folder whose configs, scheduler and tokenizer stand in for those
@@ -39,6 +42,8 @@ def open_ldm(
     Raises MissingFileError, DamagedFileError, UnsafeFileError: see `open_tensors`. WrongModelError: it is no
     SD-1.x checkpoint. FormatError: its tensors do not fit the configs; lists them.
     """
+    from diffusers import StableDiffusionPipeline  # whose import prints hints, unless the caller hushes it
+
     weights, folder = open_tensors(path), Path(config or SD15)
     need_kind(path, kind_of(weights), Kind.SD1)
     scheduler = read_json(folder / "scheduler" / "scheduler_config.json")
