@@ -66,10 +66,12 @@ def _write_base(root: Path) -> None:
     shutil.copytree(GOLDEN / "text-encoder/tokenizer", base / "tokenizer")
     parts = {"scheduler": ["diffusers", "DDIMScheduler"], "text_encoder": ["transformers", "CLIPTextModel"],
              "tokenizer": ["transformers", "CLIPTokenizer"], "unet": ["diffusers", "UNet2DConditionModel"],
-             "vae": ["diffusers", "AutoencoderKL"], "safety_checker": [None, None],
-             "feature_extractor": [None, None]}  # fmt: skip
+             "vae": ["diffusers", "AutoencoderKL"],
+             "safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"],
+             "feature_extractor": ["transformers", "CLIPImageProcessor"]}  # fmt: skip
     index = {"_class_name": "StableDiffusionPipeline", "_diffusers_version": "0.6.0", **parts}
     (base / "model_index.json").write_text(json.dumps(index))
+    _write_checker(base)
     for decoy in (
         "v1-5-pruned.ckpt", "text_encoder/model.safetensors", "unet/diffusion_pytorch_model.bin",
         "unet/diffusion_pytorch_model.fp16.safetensors", "safety_checker/pytorch_model.bin",
@@ -77,6 +79,21 @@ def _write_base(root: Path) -> None:
         _other(base / decoy)
     shutil.copytree(GOLDEN / "text-encoder/text_encoder", root / DREAM / "text_encoder")
     _other(root / DREAM / "text_encoder" / "model.fp16.safetensors")
+
+
+def _write_checker(base: Path) -> None:
+    from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
+    from transformers import CLIPConfig
+
+    vision = dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2,
+                  image_size=224, patch_size=112)  # fmt: skip
+    checker = StableDiffusionSafetyChecker(CLIPConfig(vision_config=vision, projection_dim=8))
+    checker.save_pretrained(base / "safety_checker")
+    features = {"crop_size": 224, "do_center_crop": True, "do_normalize": True, "do_resize": True,
+                "size": 224, "feature_extractor_type": "CLIPFeatureExtractor", "resample": 3,
+                "image_mean": [0.5] * 3, "image_std": [0.5] * 3}  # fmt: skip
+    (base / "feature_extractor").mkdir()
+    (base / "feature_extractor" / "preprocessor_config.json").write_text(json.dumps(features))
 
 
 def _other(path: Path) -> None:

@@ -9,6 +9,8 @@ import pytest
 from PIL import Image
 
 from adaface.encoder.inverse import AdaFaceEncoder
+from adaface.pipelines.base import base_parts
+from adaface.pipelines.personalizer import Personalizer
 from adaface.pipelines.stack import Stack
 
 from .conftest import ARC2FACE, AUTHORS, BASE, DREAM, NEWEST, VAE
@@ -59,6 +61,8 @@ def test_one_command_makes_a_stack_that_opens_and_is_checked(hub, tmp_path, phot
     assert config.recognizer == stack.part("recognizer").options["name"]
     assert config.base_text_encoder.startswith("sha256:")
     assert not (out / "downloads").exists()
+    assert "safety_checker/model.safetensors" in stack.part("base").files
+    assert base_parts(stack).safety_checker
     assert not list(out.rglob("*.part")) + list(out.rglob("*.bin")) + list(out.rglob("*.pt"))
 
     fetched = [path for path, _ in hub.log]
@@ -95,6 +99,16 @@ def test_a_run_that_was_broken_off_goes_on(hub, tmp_path):
     assert [path for path, _ in hub.log].count(f"{ARC2FACE}/arcface.onnx") > 2
     assert "Licence of" not in done.stderr  # each is shown once
     Stack.load(out).verify()
+
+
+@pytest.mark.slow
+def test_what_is_left_out_by_an_explicit_word_is_not_fetched_and_the_stack_opens(hub, tmp_path):
+    out = tmp_path / "stack"
+    setup(out, "-y", "--no-check", "--without", "teacher", "--without", "safety_checker")
+    stack = Stack.load(out)
+    assert "teacher" not in stack.roles
+    assert not base_parts(stack).safety_checker
+    assert Personalizer.from_pretrained(out, device="cpu").pipe.safety_checker is None
 
 
 def test_the_plan_is_shown_with_sizes_hashes_and_licences_and_nothing_is_fetched(hub, tmp_path):
@@ -180,7 +194,7 @@ def test_files_of_your_own_take_the_place_of_the_hubs(hub, served, tmp_path):
     ("source", "message"),
     [
         ("vae", "write ROLE=PLACE"),
-        ("vea=hub:a/b", "unknown role vea. Known: base, text_encoder, vae"),
+        ("vea=hub:a/b", "unknown role vea. Known: base, safety_checker, text_encoder, vae"),
         ("vae=hub:owner/nobody", "owner/nobody: no such repository"),
         ("vae=/no/such/folder", "no such file or folder"),
         (f"vae=hub:{DREAM}", "none of config.json is there; it holds text_encoder/config.json"),

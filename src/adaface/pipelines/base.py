@@ -85,7 +85,8 @@ def load_base(parts: BaseParts, device: torch.device, dtype: torch.dtype) -> Sta
 def base_parts(stack: Stack, safety_checker: bool = True) -> BaseParts:
     """The files of a stack's base model, fetched first if they are of the hub. Raises as `Stack.path`."""
     own = {role: stack.path(role) if role in stack.roles else None for role in ("text_encoder", "vae")}
-    return BaseParts(stack.path("base"), own["text_encoder"], own["vae"], safety_checker)
+    checked = safety_checker and bool(stack.part("base").options.get("safety_checker", True))
+    return BaseParts(stack.path("base"), own["text_encoder"], own["vae"], checked)
 
 
 def place_base(
@@ -134,7 +135,8 @@ def _given_parts(parts: BaseParts, dtype: torch.dtype) -> dict[str, Any]:
 
 
 def _checker(parts: BaseParts) -> dict[str, Any]:
-    return {} if parts.safety_checker else {"safety_checker": None, "requires_safety_checker": False}
+    off = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+    return {} if parts.safety_checker else off
 
 
 def own_pipeline(

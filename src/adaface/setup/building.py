@@ -2,7 +2,9 @@
 
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,7 +20,7 @@ from adaface.pipelines.manifest import Part
 from adaface.pipelines.stack import Stack, write_manifest
 from adaface.setup.fetching import ENCODER, PROMPTER, Tell, is_built
 from adaface.setup.plan import Plan, RolePlan
-from adaface.setup.recipe import DOWNLOADS
+from adaface.setup.recipe import CHECKER, DOWNLOADS
 from adaface.text.folder import load_text_encoder, save_text_encoder
 
 TOKENIZER = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
@@ -34,7 +36,7 @@ def build(plan: Plan, folder: Path, tell: Tell) -> Stack:
     tokenizer = folder / PROMPTER / "tokenizer"
     for name in TOKENIZER:
         if (source := folder / "base" / "tokenizer" / name).is_file():
-            write_atomic(tokenizer / name, lambda path, source=source: shutil.copyfile(source, path))
+            write_atomic(tokenizer / name, partial(shutil.copyfile, source))
     for role in plan.roles:
         if role.role == "id_prompter" and not is_built(folder, role):
             tell("id_prompter: Arc2Face's text encoder to safetensors")
@@ -76,9 +78,12 @@ def _convert_encoder(folder: Path, role: RolePlan, recognizer: Path) -> None:
 
 def _parts(plan: Plan, folder: Path, recognizer: str) -> dict[str, Part]:
     places = {"text_encoder": "base/text_encoder", "vae": "base/vae", "recognizer": recognizer}
-    options = {"recognizer": _recognizer_options(folder / recognizer), "teacher": {"context_length": None}}
-    if not any("safety_checker/" in item.to for role in plan.roles for item in role.items):
-        options["base"] = {"safety_checker": False}
+    options: dict[str, dict[str, Any]] = {
+        "recognizer": _recognizer_options(folder / recognizer),
+        "teacher": {"context_length": None},
+    }
+    if plan.role(CHECKER) is None:
+        options["base"] = {CHECKER: False}
     return {
         role.role: Part(
             places.get(role.role, role.role),
@@ -88,8 +93,9 @@ def _parts(plan: Plan, folder: Path, recognizer: str) -> dict[str, Part]:
             options=options.get(role.role, {}),
         )
         for role in plan.roles
+        if role.role != CHECKER  # its files are the base's
     }
 
 
-def _recognizer_options(path: Path) -> dict[str, object]:
+def _recognizer_options(path: Path) -> dict[str, Any]:
     return {"name": unnamed(path).name, "same_person": ARCFACE.same_person, "licence": ARCFACE.licence}

@@ -115,18 +115,21 @@ def make_plan(stack: str, chosen: Mapping[str, str], without: Sequence[str] = ()
 def _plan_role(
     source: Source, place: HubPlace | Path, listings: dict[tuple[str, str | None], Listing]
 ) -> RolePlan:
-    if isinstance(place, HubPlace) and (copy := copy_of(place)) is None:
+    """The plan of one role. listings: what was asked of the hub already, so that each repository is once."""
+    local = copy_of(place) if isinstance(place, HubPlace) else find_local(place)
+    if local is None and isinstance(place, HubPlace):
         key = (place.repo, place.revision)
-        listing = listings.setdefault(key, list_files(*key)) if key not in listings else listings[key]
-        held, root, licence = listing.files, place.inside, listing.licence
+        if key not in listings:
+            listings[key] = list_files(*key)
+        listing = listings[key]
+        items, notes = _choose(source, listing.files, place.inside, str(place))
+        where, licence = {"repo": listing.repo, "revision": listing.revision}, listing.licence
     else:
-        folder = copy if isinstance(place, HubPlace) else find_local(place)
-        listing, held, root, licence = None, _held(folder), "", LOCAL
-        if folder.is_file():
-            folder, root = folder.parent, folder.name
-    items, notes = _choose(source, held, root, str(place))
+        folder = local or Path()
+        root = folder.name if folder.is_file() else ""
+        items, notes = _choose(source, _held(folder), root, str(place))
+        where, licence = {"local": str(folder.parent if root else folder)}, LOCAL
     known = f"{licence}; {source.known}" if source.known else licence
-    where = {"repo": listing.repo, "revision": listing.revision} if listing else {"local": str(folder)}
     return RolePlan(source.role, source.purpose, known, items, chosen="; ".join(notes), **where)
 
 
@@ -182,5 +185,6 @@ def _lacking(pick: Pick, held: Iterable[str], root: str, place: str) -> str:
     shown = ", ".join(near[:12]) + (", ..." if len(near) > 12 else "") or "nothing"
     return (
         f"{place}: none of {', '.join(pick.names)} is there; it holds {shown}. Name another source for it: "
-        "--from ROLE=hub:owner/name/folder or --from ROLE=PATH"
+        "--from ROLE=hub:owner/name/folder or --from ROLE=PATH; what is not needed can be left out: "
+        "--without teacher, --without safety_checker"
     )

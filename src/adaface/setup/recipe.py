@@ -41,8 +41,7 @@ def _same(*names: str, optional: bool = False) -> tuple[Pick, ...]:
     return tuple(Pick((name,), optional=optional) for name in names)
 
 
-_CHECKER = _same("safety_checker/config.json", "safety_checker/model.safetensors",
-                 "feature_extractor/preprocessor_config.json", optional=True)  # fmt: skip
+CHECKER = "safety_checker"  # a part of the base that can be left out
 DOWNLOADS = "downloads"  # what is converted and not part of the stack
 SD15 = (
     Source(
@@ -50,8 +49,14 @@ SD15 = (
         (*_same("model_index.json", "scheduler/scheduler_config.json"),
          *_same("tokenizer/vocab.json", "tokenizer/merges.txt", "tokenizer/tokenizer_config.json"),
          *_same("tokenizer/special_tokens_map.json", optional=True),
-         *_same("unet/config.json", "unet/diffusion_pytorch_model.safetensors"), *_CHECKER),
-        "Stable Diffusion 1.5: UNet, scheduler, tokenizer, safety checker",
+         *_same("unet/config.json", "unet/diffusion_pytorch_model.safetensors")),
+        "Stable Diffusion 1.5: UNet, scheduler, tokenizer",
+    ),
+    Source(
+        CHECKER, "hub:stable-diffusion-v1-5/stable-diffusion-v1-5", "base",
+        _same("safety_checker/config.json", "safety_checker/model.safetensors",
+              "feature_extractor/preprocessor_config.json"),
+        "the base's safety checker; without it, pictures are not looked at",
     ),
     Source(
         "text_encoder", "hub:Lykon/dreamshaper-8/text_encoder", "base/text_encoder",

@@ -7,6 +7,7 @@ import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -137,8 +138,6 @@ def photo_or_none(photo: Path | None) -> Path | Image.Image | None:
 def _keep(folder: Path, drawn: dict[str, Generation], check: Check) -> None:
     for name, made in drawn.items():
         for k, image in enumerate(made.images):
-            files.write_atomic(
-                folder / f"{name}-{k + 1}.png", lambda path, image=image: image.save(path, "PNG")
-            )
+            files.write_atomic(folder / f"{name}-{k + 1}.png", partial(image.save, format="PNG"))
     text = json.dumps(asdict(check) | {"verdict": check.verdict}, indent=2) + "\n"
     files.write_atomic(folder / REPORT, lambda path: path.write_text(text, encoding="utf-8"))

@@ -18,7 +18,7 @@ from huggingface_hub import (
     try_to_load_from_cache,
 )
 from huggingface_hub.file_download import http_get
-from huggingface_hub.utils import build_hf_headers
+from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # public, not re-exported
 from huggingface_hub.utils.sha import git_hash
 
 from adaface import files
