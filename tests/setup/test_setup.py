@@ -102,13 +102,30 @@ def test_a_run_that_was_broken_off_goes_on(hub, tmp_path):
 
 
 @pytest.mark.slow
-def test_what_is_left_out_by_an_explicit_word_is_not_fetched_and_the_stack_opens(hub, tmp_path):
+def test_what_is_left_out_is_not_fetched_and_a_base_of_the_hub_opens_in_its_place(hub, tmp_path):
     out = tmp_path / "stack"
     setup(out, "-y", "--no-check", "--without", "teacher", "--without", "safety_checker")
     stack = Stack.load(out)
     assert "teacher" not in stack.roles
     assert not base_parts(stack).safety_checker
     assert Personalizer.from_pretrained(out, device="cpu").pipe.safety_checker is None
+
+    code = (
+        "import sys; from adaface import Personalizer; stack, *names = sys.argv[1:]; "
+        "parts = dict(zip(('base', 'text_encoder', 'vae'), names)); "
+        "made = Personalizer.from_pretrained(stack, device='cpu', **parts); "
+        "print(made.pipe.safety_checker is not None, made.stack._licence('base')); "
+        "Personalizer.from_pretrained(stack, commercial_safe=True, **parts)"
+    )
+    places = [f"hub:{BASE}@main", f"hub:{DREAM}/text_encoder", f"hub:{VAE}"]
+    command = [sys.executable, "-c", code, str(out), *places]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout == "True creativeml-openrail-m\n", done.stderr[
+        -2000:
+    ]  # fetched: the base's own checker is there again
+    assert "LicenceError" in done.stderr
+    assert "recognizer: mit; ArcFace networks" in done.stderr.splitlines()[-1]
+    assert "base:" not in done.stderr.splitlines()[-1]
 
 
 def test_the_plan_is_shown_with_sizes_hashes_and_licences_and_nothing_is_fetched(hub, tmp_path):

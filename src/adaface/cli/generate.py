@@ -231,6 +231,10 @@ def _checked(order: Order) -> "list[Identity]":
         known = [Identity.load(file) for file in order.files]
     else:
         known = []
+    if order.opening.commercial_safe:
+        from adaface.sources.licences import require_commercial
+
+        require_commercial({one.name: one.provenance.get("licence", "") for one in known})
     names = [order.name] * bool(order.photos) + [one.name for one in known]
     check_distinct(names)
     _check_prompts(order.prompts, names, stack)

@@ -62,7 +62,8 @@ def load_base(parts: BaseParts, device: torch.device, dtype: torch.dtype) -> Sta
             given = _given_parts(parts, dtype)
             if base.is_file():
                 return open_ldm(base, dtype, **given).to(device, dtype)
-            given.setdefault("text_encoder", load_text_encoder(base / "text_encoder", dtype))
+            if "text_encoder" not in given:
+                given["text_encoder"] = load_text_encoder(base / "text_encoder", dtype)
             pipe = StableDiffusionPipeline.from_pretrained(
                 base,
                 **given,

@@ -153,7 +153,7 @@ class Stack:
         return self.folder / part.path
 
     def tokenizer_folder(self) -> Path:
-        """Folder of the base's tokenizer; one LDM file has none, so there it is the one of SD-1.x, shipped."""
+        """Folder of the base's tokenizer; one LDM file has none, so that the shipped one of SD-1.x counts."""
         base = self.path("base")
         if base.is_file():
             return Path(str(resources("adaface"))) / "checkpoints" / "sd15" / "tokenizer"
@@ -211,7 +211,10 @@ def find(stack: str | Path) -> Path:
     else:
         if not path.exists() and (models_folder() / path / manifest.MANIFEST).is_file():
             path = models_folder() / path
-        advice = f"Give a folder that holds a {manifest.MANIFEST}, or one of: {', '.join(BUILTIN)}"
+        advice = (
+            f"Give a folder that holds a {manifest.MANIFEST}, or one of: {', '.join(BUILTIN)}. The full size "
+            f"is fetched by: adaface setup sd15 (it goes to {models_folder()})"
+        )
     if not (path / manifest.MANIFEST).is_file():
         problem = f"no {manifest.MANIFEST} in it" if path.is_dir() else "no such stack"
         raise MissingFileError(f"{path}: {problem}. {advice}")
