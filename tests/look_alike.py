@@ -71,7 +71,9 @@ class _Handler(BaseHTTPRequestHandler):
         if match := re.fullmatch(r"api/models/([^/]+/[^/]+)/tree/([^/]+)(/.*)?", path):
             return self.tree(match[1], parse_qs(url.query))
         if match := re.fullmatch(r"([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
-            return self.file(match[1], match[3], body)
+            return self.resolve(match[1], match[3], body)
+        if match := re.fullmatch(r"elsewhere/([^/]+/[^/]+)/(.+)", path):
+            return self.file(match[1], match[2], body)
         return self.missing("EntryNotFound")
 
     def info(self, repo: str, revision: str | None) -> None:
@@ -99,11 +101,25 @@ class _Handler(BaseHTTPRequestHandler):
         ]
         return self.json(entries)
 
-    def file(self, repo: str, name: str, body: bool) -> None:
+    def resolve(self, repo: str, name: str, body: bool) -> None:
+        """A small file itself; of a large one where it is, as the hub sends one to its storage."""
         path, key = self.hub.folder / repo / name, f"{repo}/{name}"
         if not path.is_file() or key in self.hub.gone:
             self.missing("EntryNotFound")
-            return
+        elif path.suffix not in LARGE:
+            self.file(repo, name, body)
+        else:
+            listed = _listed(self.hub.folder / repo, path)
+            self.send_response(302)
+            self.send_header("Location", f"{self.hub.url}/elsewhere/{repo}/{name}")
+            self.send_header("X-Repo-Commit", COMMIT)
+            self.send_header("X-Linked-Etag", f'"{listed["sha256"]}"')
+            self.send_header("X-Linked-Size", str(listed["size"]))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    def file(self, repo: str, name: str, body: bool) -> None:
+        path, key = self.hub.folder / repo / name, f"{repo}/{name}"
         listed, data = _listed(self.hub.folder / repo, path), path.read_bytes()
         if key in self.hub.wrong:
             data = bytes(len(data))

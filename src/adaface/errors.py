@@ -12,7 +12,7 @@ AdaFaceError
 │   └── DifferentPeopleError  photos that should show one person show several; carries the groups
 ├── PromptError           a prompt that names an unknown subject, or is too long
 ├── FormatError           a file or folder that is not what it should be
-│   ├── DamagedFileError  no weights at all: empty, cut off, a git-lfs pointer, a web page, another format's name
+│   ├── DamagedFileError  no weights in it: empty, cut off, a git-lfs pointer, a web page, misnamed
 │   ├── WrongModelError   whole, but of another kind or family than what was asked for
 │   ├── UnsafeFileError   a pickled file that names or does what no checkpoint needs; nothing of it was run
 │   └── StackError        a stack whose manifest, parts or hashes do not fit

@@ -219,3 +219,16 @@ def test_files_of_your_own_take_the_place_of_the_hubs(hub, served, tmp_path):
 )
 def test_a_source_that_cannot_be_is_told(hub, tmp_path, source, message):
     assert message in setup(tmp_path / "stack", "--plan", "--from", source, code=1).stderr
+
+
+@pytest.mark.slow
+def test_copies_in_the_folder_of_models_are_enough_without_a_network(hub, served, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("ADAFACE_MODELS", str(served))
+    out = tmp_path / "stack"
+    setup(out, "-y", "--no-check", "--without", "teacher")
+    assert hub.log == []
+    stack = Stack.load(out)
+    stack.verify()
+    assert stack.part("vae").origin == str((served / VAE).resolve())
+    assert "your own copy" in stack.part("vae").licence
