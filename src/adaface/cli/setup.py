@@ -151,8 +151,11 @@ def _agree(plan: "Plan", folder: Path, *, yes: bool, quiet: bool) -> "Plan":
 
     new = {origin: licence for origin, licence in plan.licences.items() if origin not in plan.licences_seen}
     if new:
+        from adaface.sources.hub import page
+
+        pages = {role.origin: f" (in full: {page(role.repo)})" for role in plan.roles if role.repo}
         for origin, licence in new.items():
-            say(f"Licence of {origin}: {licence}", quiet=quiet)
+            say(f"Licence of {origin}: {licence}{pages.get(origin, '')}", quiet=quiet)
         if not yes:
             if quiet or not sys.stdin.isatty():
                 raise ConfigError(
@@ -210,6 +213,6 @@ def _show(plan: "Plan", as_json: bool, folder: Path) -> None:
             total += item.bytes
             kind = "sha256" if item.sha256 else "git-sha1" if item.git_sha1 else "no hash"
             digest = (item.sha256 or item.git_sha1 or "")[:16]
-            line = f"  {item.bytes / 1e6:10.2f} MB  {kind} {digest:16}  {item.name}"
+            line = f"  {item.bytes:14,} bytes  {kind} {digest:16}  {item.name}"
             out.print(line, soft_wrap=True, highlight=False, markup=False)
     out.print(f"\n{total / 1e9:.2f} GB in all, into {folder}", soft_wrap=True, highlight=False, markup=False)

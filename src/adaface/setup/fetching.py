@@ -33,7 +33,7 @@ def fetch_all(plan: Plan, folder: Path, tell: Tell) -> None:
     for role, item in wanted:
         to = folder / item.to
         if not to.is_file():
-            tell(f"{role.role}: {item.name} ({item.bytes / 1e6:.1f} MB) from {role.origin}")
+            tell(f"{role.role}: {item.name} ({item.bytes / 1e6:.1f} MB) from {role.repo or role.local}")
         if role.repo:
             fetch(Listing(role.repo, role.revision, role.licence, {item.name: item.remote}), item.name, to)
         else:

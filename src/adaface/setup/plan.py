@@ -69,8 +69,11 @@ class Plan:
 
     @property
     def licences(self) -> dict[str, str]:
-        """Each source's licence, once."""
-        return {role.origin: role.licence for role in self.roles}
+        """What is known of each source's licence; the fullest wording, where its roles differ."""
+        by_origin: dict[str, str] = {}
+        for role in sorted(self.roles, key=lambda role: len(role.licence)):
+            by_origin[role.origin] = role.licence
+        return by_origin
 
     def save(self, folder: Path) -> None:
         """Write it to `folder`, so that a broken run goes on with the same files. Raises WriteError."""

@@ -67,6 +67,11 @@ class Listing:
     files: dict[str, RemoteFile] = field(default_factory=dict)
 
 
+def page(repo: str) -> str:
+    """The repository's page, where its licence stands in full."""
+    return f"{constants.ENDPOINT}/{repo}"
+
+
 def list_files(repo: str, revision: str | None = None) -> Listing:
     """The files of a repository with sizes and hashes, by one question to the hub.
 
