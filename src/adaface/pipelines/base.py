@@ -56,7 +56,7 @@ def load_base(parts: BaseParts, device: torch.device, dtype: torch.dtype) -> Sta
     All parts get `dtype`, whatever the files hold. Raises StackError: the folder cannot be opened as such a
     pipeline. FormatError: a file that is none, or of another family. MissingFileError: a part is not there.
     """
-    base = parts.base.resolve()  # diffusers asks the hub for what it takes for a name
+    base = parts.base.absolute()  # diffusers asks the hub for what it takes for a name
     try:
         with quiet():
             given = _given_parts(parts, dtype)
@@ -130,7 +130,7 @@ def _given_parts(parts: BaseParts, dtype: torch.dtype) -> dict[str, Any]:
     if parts.vae is not None and "vae" not in given:
         read_json(parts.vae / "config.json")
         given["vae"] = AutoencoderKL.from_pretrained(
-            parts.vae.resolve(), local_files_only=True, use_safetensors=True
+            parts.vae.absolute(), local_files_only=True, use_safetensors=True
         )
     return given
 

@@ -6,6 +6,7 @@ HF_ENDPOINT, HF_TOKEN, HF_HOME and HF_HUB_OFFLINE count, as they do for every pr
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -160,20 +161,32 @@ def folder_of(place: HubPlace, patterns: Sequence[str] = ("*",)) -> Path:
     """
     if (copy := copy_of(place)) is not None:
         return copy
-    inside = [f"{place.inside}/{pattern}" for pattern in patterns] + [place.inside]
+    wanted = (*(f"{place.inside}/{pattern}" for pattern in patterns), place.inside)
     with _writable(Path(constants.HF_HUB_CACHE)), _told(str(place)):
-        root = Path(
-            snapshot_download(
-                place.repo,
-                revision=place.revision,
-                cache_dir=constants.HF_HUB_CACHE,
-                local_files_only=constants.HF_HUB_OFFLINE,
-                allow_patterns=inside if place.inside else list(patterns),
-            )
+        root = _snapshot(
+            place.repo,
+            place.revision,
+            wanted if place.inside else tuple(patterns),
+            constants.HF_HUB_CACHE,
+            constants.HF_HUB_OFFLINE,
         )
     if not (root / place.inside).exists():
         raise MissingFileError(f"{place}: the repository holds no {place.inside}. Look at its list of files")
     return root / place.inside
+
+
+@lru_cache
+def _snapshot(repo: str, revision: str | None, patterns: tuple[str, ...], cache: str, offline: bool) -> Path:
+    """One answer a process: what was fetched a moment ago is not asked for again."""
+    return Path(
+        snapshot_download(
+            repo,
+            revision=revision,
+            cache_dir=cache,
+            local_files_only=offline,
+            allow_patterns=list(patterns),
+        )
+    )
 
 
 def cached(place: HubPlace, name: str = "") -> Path | None:

@@ -64,7 +64,7 @@ def find_local(path: Path) -> Path:
     """
     for place in (path, models_folder() / path):
         if place.exists():
-            return place.resolve()
+            return place.absolute()  # not resolved: files of the hub's cache are links to nameless ones
     name = path.as_posix()
     hint = f" If you mean a repository of the hub, write {HUB}{name}" if re.fullmatch(_NAME, name) else ""
     raise MissingFileError(
@@ -88,4 +88,4 @@ def copy_of(place: HubPlace) -> Path | None:
             f"{wanted}: not in your copy of {place.repo}. Copy it there from the repository, or remove "
             f"{folder}, so that the hub is asked"
         )
-    return wanted.resolve()
+    return wanted.absolute()
