@@ -7,13 +7,13 @@ from typing import Annotated
 import typer
 
 from adaface.cli import console  # first, for the time it notes
-from adaface.cli.checkpoint import app as checkpoint
-from adaface.cli.convert import convert
 from adaface.cli.demo import demo
-from adaface.cli.doctor import doctor
 from adaface.cli.embed import embed
 from adaface.cli.generate import generate
-from adaface.cli.setup import setup
+from adaface.cli.models.checkpoint import app as checkpoint
+from adaface.cli.models.convert import convert
+from adaface.cli.models.doctor import doctor
+from adaface.cli.models.setup import setup
 
 app = typer.Typer(
     name="adaface",

@@ -1,0 +1,1 @@
+"""Models on disk: fetched, converted, taken apart, checked."""
