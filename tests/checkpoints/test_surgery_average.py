@@ -17,6 +17,7 @@ from adaface.checkpoints.surgery.extracting import extract
 from adaface.errors import ConfigError, FormatError, WrongModelError
 from adaface.files import sha256
 from tiny_ldm import TEXT, UNET, VAE, assert_same, changed, models
+from tiny_text import GOLDEN
 
 MODELS = (UNET, VAE, TEXT)
 
@@ -121,6 +122,24 @@ def test_adaface_encoders_average_and_open(tiny_stack, tmp_path):
     expected = {name: mean([a[name], b[name]], [0.5, 0.5]) for name in a}
     assert_same(load_file(out / "model.safetensors"), expected)
     assert AdaFaceEncoder.from_pretrained(out).config == AdaFaceEncoder.from_pretrained(first).config
+
+
+def test_encoders_of_several_checkpoints_of_the_authors_average(tmp_path):
+    from adaface.checkpoints.convert import convert
+    from adaface.encoder.inverse import AdaFaceEncoder
+
+    files = [
+        GOLDEN / "checkpoints" / "2025.pt",
+        shutil.copy(GOLDEN / "checkpoints" / "2025.pt", tmp_path / "b.pt"),
+    ]
+    first, second = (convert(file, tmp_path / f"{k}").encoders[0].folder for k, file in enumerate(files))
+    changed(first / "model.safetensors", second / "model.safetensors", seed=5)
+    out = average([first, second], tmp_path / "out", [3, 1]).path
+    a, b, found = (load_file(folder / "model.safetensors") for folder in (first, second, out))
+    assert_same(found, {name: mean([a[name], b[name]], [0.75, 0.25]) for name in a})
+    origin = AdaFaceEncoder.from_pretrained(out).config.origin
+    assert [one["file"] for one in json.loads(origin["average"])] == ["2025.pt", "b.pt"]
+    assert json.loads(origin["shares"]) == [0.75, 0.25]
 
 
 def test_encoders_of_other_recognisers_are_not_averaged(tiny_stack, tmp_path):

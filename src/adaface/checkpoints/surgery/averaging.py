@@ -1,5 +1,6 @@
 """The mean of several checkpoints, or of several models of one kind; the inputs stay as they are."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ from adaface.checkpoints.surgery.folders import (
 from adaface.checkpoints.surgery.writing import Entry, Tell, copied, new_folder, write_safetensors
 from adaface.checkpoints.tensors import Weights, open_tensors
 from adaface.errors import ConfigError, FormatError
+
+BLOCK = 1 << 20  # numbers of each input that are in memory at a time, in float64 too
+ORIGIN_KEY = "origin"  # of an encoder's config.json
 
 
 def average(
@@ -54,9 +58,6 @@ def average(
     inputs = [part.weights for mean in means.values() for part in mean.parts]
     size = write_safetensors(out, kept | named, origin("average", *inputs, shares=parts_of_mean), tell)
     return Written(Path(out), size, len(kept | named), len(named), left_out)
-
-
-BLOCK = 1 << 20  # numbers of each input that are in memory at a time, in float64 too
 
 
 @dataclass(frozen=True)
@@ -137,8 +138,10 @@ def _average_encoders(
         if not Source(path, Kind.ADAFACE_ENCODER).is_folder:
             raise ConfigError(f"{path}: an encoder is a folder with a config.json. Name the folder")
     config = read_json(paths[0] / "config.json")
+    origins = [config.pop(ORIGIN_KEY, None)]  # which file one came of says nothing about what it is
     for path in paths[1:]:
         other = read_json(path / "config.json")
+        origins.append(other.pop(ORIGIN_KEY, None))
         apart = sorted(k for k in config.keys() | other.keys() if config.get(k) != other.get(k))
         if apart:
             raise FormatError(
@@ -148,7 +151,8 @@ def _average_encoders(
     whole = [open_tensors(path / f"model{SUFFIX}") for path in paths]
     mean = _mean([Part("encoder", False, w, {name: name for name in w}) for w in whole], shares)
     with new_folder(out) as folder:
-        write_json(folder / "config.json", config)
         metadata = origin("average", *whole, shares=shares)
+        told = {"average": json.dumps(origins), "shares": json.dumps(list(shares))} if any(origins) else {}
+        write_json(folder / "config.json", config | {ORIGIN_KEY: told})
         size = write_safetensors(folder / f"model{SUFFIX}", mean.entries, metadata, tell)
     return Written(out, size, len(mean.entries), len(mean.entries))
