@@ -167,6 +167,14 @@ def test_an_empty_folder_may_be_filled(tmp_path):
     assert AdaFaceEncoder.from_pretrained(tmp_path).config.width == 24
 
 
+def test_the_folder_that_the_shell_is_in_is_not_replaced(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for place in (".", tmp_path):
+        with pytest.raises(ConfigError, match="the folder that you are in. Name a new one, such as"):
+            convert(CHECKPOINTS / "2025.pt", place)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("failing", [1, 2])
 def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch, failing):
     written, calls = converter.write_encoder, []

@@ -45,7 +45,9 @@ REMEDIES = {
 
 
 def what_is(path: str | Path) -> Kind:
-    """The kind of a file of weights, or of a diffusers folder or a component's folder; only headers are read.
+    """The kind of a file of weights, or of a diffusers folder or a component's folder.
+
+    Of safetensors only the header is read; a pickled file is read through once for its checksums.
 
     Raises MissingFileError: nothing is there. DamagedFileError, UnsafeFileError, FormatError: a file with no
     tensors to be had (see `open_tensors`), or a folder whose JSON cannot be read.

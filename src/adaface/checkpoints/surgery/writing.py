@@ -74,6 +74,8 @@ def check_free(path: Path, *, overwrite: bool = False) -> None:
     """Raises ConfigError: something is in a result's place, and it is no file that may be replaced."""
     if path.is_dir() and any(path.iterdir()):
         raise ConfigError(f"{path}: a folder with something in it. Name a new or an empty one")
+    if path.is_dir() and path.samefile(Path.cwd()):  # it is made beside and renamed: the shell would lose it
+        raise ConfigError(f"{path}: the folder that you are in. Name a new one, such as {path / 'new'}")
     if path.is_file() and not overwrite:
         raise ConfigError(f"{path}: is there already. Choose another name, or say --overwrite")
 
