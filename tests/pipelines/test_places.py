@@ -10,6 +10,7 @@ import torch
 
 from adaface.errors import (
     ConfigError,
+    DamagedFileError,
     FormatError,
     HubError,
     LicenceError,
@@ -280,6 +281,43 @@ def test_a_base_may_be_one_ldm_file(tiny_stack, ldm_file, tiny_sd15, personalize
     first = made.generate(PROMPT, person, num_images=1, steps=1)
     second = personalizer.generate(PROMPT, person, num_images=1, steps=1)
     assert np.array_equal(np.asarray(first.images[0]), np.asarray(second.images[0]))
+
+
+def test_a_file_of_sd15s_sizes_is_refused_for_an_encoder_of_others_before_it_is_read(tiny_stack, ldm_file):
+    with pytest.raises(
+        WrongModelError, match=r"features 768 wide, but this encoder was trained for 128.*adaface setup sd15"
+    ):
+        Personalizer.from_pretrained(tiny_stack, base=ldm_file, device="cpu")
+    vae = tiny_stack / "base" / "vae" / "diffusion_pytorch_model.safetensors"
+    with pytest.raises(WrongModelError, match="a VAE; expected here: a Stable Diffusion 1.x checkpoint"):
+        Personalizer.from_pretrained(tiny_stack, base=vae, device="cpu")
+
+
+def test_a_text_encoder_of_another_width_is_refused_before_its_weights_are_read(tiny_stack, other):
+    edit(other / "text_encoder" / "config.json", hidden_size=1024)
+    (other / "text_encoder" / "model.safetensors").unlink()
+    with pytest.raises(
+        WrongModelError,
+        match="text encoder makes text features 1024 wide, but this encoder was trained for 128",
+    ):
+        Personalizer.from_pretrained(tiny_stack, text_encoder=other / "text_encoder", device="cpu")
+
+
+@pytest.mark.parametrize("option", ["vae", "text_encoder"])
+def test_a_damaged_part_is_told_by_its_own_name(tiny_stack, other, option):
+    (weights,) = (other / option).glob("*.safetensors")
+    weights.write_bytes(b"<!doctype html><title>404</title>")
+    with pytest.raises(DamagedFileError, match=rf"other/{option}/{weights.name}: a web page"):
+        Personalizer.from_pretrained(tiny_stack, device="cpu", **{option: other / option})
+
+
+@pytest.mark.parametrize("option", ["vae", "text_encoder"])
+def test_a_part_may_be_taken_from_a_whole_folder(tiny_stack, other, personalizer, option):
+    made = Personalizer.from_pretrained(tiny_stack, device="cpu", **{option: other})
+    assert torch.equal(
+        weights_of(getattr(made.pipe, option)), weights_of(getattr(personalizer.pipe, option)) / 2
+    )
+    assert torch.equal(weights_of(made.pipe.unet), weights_of(personalizer.pipe.unet))
 
 
 def test_a_vae_may_be_one_file_too(tiny_stack, ldm_file, tiny_sd15, personalizer):

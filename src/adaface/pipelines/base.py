@@ -14,10 +14,10 @@ from adaface.pipelines.quiet import quiet
 from adaface.pipelines.stack import Stack
 
 with quiet():  # the import itself prints hints about packages that nobody needs here
-    from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline
-from adaface.checkpoints.kinds import Kind, kind_of_folder, need_kind, read_json
+    from diffusers import DDIMScheduler, StableDiffusionPipeline
+from adaface.checkpoints.kinds import Kind, expect, kind_of_folder, need_kind, read_json
 from adaface.checkpoints.ldm import SD15, filled, open_ldm
-from adaface.checkpoints.parts import open_part
+from adaface.checkpoints.parts import component_folder, open_part
 from adaface.text.folder import load_text_encoder, load_tokenizer
 
 __all__ = [
@@ -39,9 +39,9 @@ _KINDS = {"model": "enable_model_cpu_offload", "sequential": "enable_sequential_
 class BaseParts:
     """Where a base model lies, and what is taken in place of its own parts.
 
-    base: a diffusers folder, or one LDM file. text_encoder: a folder with config.json and model.safetensors.
-    vae: a folder with config.json and weights; both may be one file of SD-1.x too. safety_checker: False
-    leaves out the base's own; an LDM file has none.
+    base: a diffusers folder, or one LDM file. text_encoder, vae: a folder with config.json and weights, a
+    diffusers folder that has one, or one file of SD-1.x. safety_checker: False leaves out the base's own; an
+    LDM file has none.
     """
 
     base: Path
@@ -104,34 +104,39 @@ def place_base(
     return pipe
 
 
-def check_family(base: Path, width: int) -> None:
-    """Is the diffusers folder `base` of the family that an encoder of rows `width` wide was trained for?
+def check_family(parts: BaseParts, width: int) -> None:
+    """Are base and text encoder of the family that an encoder of rows `width` wide was trained for?
 
-    Reads its JSON files only; one LDM file is checked when it is opened. Raises WrongModelError: it is not.
+    Reads JSON files only: one LDM file is opened later, and can only be of SD-1.5's sizes. Raises
+    WrongModelError: they are not. Further what `what_is` raises for a file.
     """
-    if base.is_file():
-        return
-    need_kind(base, kind_of_folder(base), Kind.SD1)
-    own = read_json(base / "unet" / "config.json").get("cross_attention_dim", width)
+    base, whole = parts.base, parts.base.is_dir()
+    if whole:
+        need_kind(base, kind_of_folder(base), Kind.SD1)
+    unet = read_json((base if whole else SD15) / "unet" / "config.json")
+    own = unet.get("cross_attention_dim", width)
+    if not whole and own != width:
+        expect(base, Kind.SD1)  # if it is another thing altogether, that is told first
+    _check_width(base, "UNet reads", own, width)
+    if parts.text_encoder is not None and parts.text_encoder.is_dir():
+        text = read_json(component_folder(parts.text_encoder, "text_encoder") / "config.json")
+        _check_width(parts.text_encoder, "text encoder makes", text.get("hidden_size", width), width)
+
+
+def _check_width(path: Path, what: str, own: object, width: int) -> None:
     if own != width:
         raise WrongModelError(
-            f"{base}: its UNet reads text features {own} wide, but this encoder was trained for {width}. "
-            "Give a base of the encoder's family, or an encoder for this base"
+            f"{path}: its {what} text features {own} wide, but this encoder was trained for {width}. "
+            "Give a base of the encoder's family, or an encoder for this base (for Stable Diffusion 1.5 the "
+            "stack of adaface setup sd15)"
         )
 
 
 def _given_parts(parts: BaseParts, dtype: torch.dtype) -> dict[str, Any]:
     given: dict[str, Any] = {}
     for role, path in (("text_encoder", parts.text_encoder), ("vae", parts.vae)):
-        if path is not None and path.is_file():
-            given[role] = filled(open_part(path, role), SD15, dtype)
-    if parts.text_encoder is not None and "text_encoder" not in given:
-        given["text_encoder"] = load_text_encoder(parts.text_encoder, dtype)
-    if parts.vae is not None and "vae" not in given:
-        read_json(parts.vae / "config.json")
-        given["vae"] = AutoencoderKL.from_pretrained(
-            parts.vae.absolute(), local_files_only=True, use_safetensors=True
-        )
+        if path is not None:
+            given[role] = filled(open_part(path, role), path if path.is_dir() else SD15, dtype)
     return given
 
 

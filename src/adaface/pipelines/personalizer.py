@@ -132,7 +132,7 @@ class Personalizer(Embedder):
             ready = check_controlnet(loaded.path("controlnet"))
         rows, prompter = load_encoder(loaded, home, analyzer)
         parts = base_parts(loaded, safety_checker)
-        check_family(parts.base, rows.config.width)
+        check_family(parts, rows.config.width)
         pipe = place_base(load_base(parts, home, kind), memory, chosen)
         make = analyzer or partial(stack_analyzer, loaded)
         return cls(
