@@ -17,8 +17,10 @@ from adaface.errors import (
     MissingFileError,
     StackError,
 )
+from adaface.pipelines import drawing
 from adaface.pipelines.canvas.controlnet import check_controlnet
 from adaface.pipelines.canvas.pictures import open_canvas
+from adaface.pipelines.guidance import linear_guidance
 from adaface.pipelines.personalizer import Personalizer
 
 PROMPT = "a photo of <person> in the meadow"
@@ -90,6 +92,25 @@ def test_steps_are_told_as_they_are_done(draw):
         init_image=PHOTO, strength=0.5, steps=6, num_images=2, batch_size=1, on_step=lambda *a: told.append(a)
     )
     assert told == [(k, 6) for k in range(1, 7)]
+
+
+def test_guidance_goes_from_first_to_last_over_the_steps_that_are_done(personalizer, person, monkeypatch):
+    scales = []
+
+    def watched(scale, on_step=None):
+        after = linear_guidance(scale, on_step)
+
+        def callback(pipe, *given):
+            scales.append(pipe._guidance_scale)
+            return after(pipe, *given)
+
+        return callback
+
+    monkeypatch.setattr(drawing, "linear_guidance", watched)
+    personalizer.generate(
+        PROMPT, person, num_images=1, init_image=PHOTO, strength=0.5, steps=6, guidance_scale=(5, 3)
+    )
+    assert scales == [5, 4, 3]
 
 
 def test_the_usual_strength_is_that_of_the_original_and_all_of_it_under_a_mask(draw):
