@@ -16,7 +16,14 @@ from adaface.checkpoints.surgery.extracting import extract
 from adaface.checkpoints.surgery.folders import copy_rest
 from adaface.checkpoints.surgery.swapping import swap
 from adaface.checkpoints.surgery.writing import need_room
-from adaface.errors import ConfigError, DamagedFileError, FormatError, WriteError, WrongModelError
+from adaface.errors import (
+    ConfigError,
+    DamagedFileError,
+    FormatError,
+    MissingFileError,
+    WriteError,
+    WrongModelError,
+)
 from adaface.files import sha256
 from adaface.text.folder import load_text_encoder
 from tiny_ldm import TEXT, UNET, VAE, assert_same, changed, ldm_vae, models
@@ -232,6 +239,21 @@ def test_the_result_has_the_bases_form(ldm_file, base_folder, other, tmp_path):
         swap(ldm_file, other, tmp_path / "out.ckpt", "vae")
     with pytest.raises(ConfigError, match="is a folder, and so is the result. Name a new folder"):
         swap(base_folder, other, tmp_path / "out.safetensors", "vae")
+
+
+def test_a_result_called_as_another_kind_of_file_becomes_no_folder(ldm_file, base_folder, other, tmp_path):
+    with pytest.raises(ConfigError, match=r"no .ckpt is written. Name a .safetensors file or a new folder"):
+        swap(base_folder, other, tmp_path / "new.ckpt", "vae")
+    with pytest.raises(ConfigError, match=r"no .pt is written"):
+        extract(ldm_file, "vae", tmp_path / "vae.pt", base_folder)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_an_input_that_cannot_be_reached_is_told(which, ldm_file, tmp_path):
+    inputs = [ldm_file, ldm_file]
+    inputs[which] = tmp_path / ("x" * 300)
+    with pytest.raises(MissingFileError, match=r"x: cannot be reached \(File name too long\)"):
+        swap(*inputs, tmp_path / "out.safetensors", "vae")
 
 
 def test_what_is_there_is_not_replaced_unasked(ldm_file, base_folder, other, tmp_path):

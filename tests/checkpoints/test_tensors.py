@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from adaface.checkpoints.tensors import open_tensors
-from adaface.errors import DamagedFileError, FormatError, MissingFileError
+from adaface.errors import DamagedFileError, FormatError, MissingFileError, UnsafeFileError
 from tiny_ldm import assert_same
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 4265380512\n"
@@ -181,6 +181,18 @@ def test_a_checkpoint_without_tensors_is_an_error(tmp_path):
     torch.save({"epoch": 3, "names": ["a"]}, tmp_path / "empty.pt")
     with pytest.raises(FormatError, match="holds no tensors by name"):
         open_tensors(tmp_path / "empty.pt")
+
+
+@pytest.mark.parametrize("name", ["__metadata__", "half a \ud83d letter"])
+def test_a_name_that_no_safetensors_file_can_hold_is_refused(name, tmp_path):
+    torch.save({name: torch.zeros(1)}, tmp_path / "odd.ckpt")
+    with pytest.raises(UnsafeFileError, match="as no checkpoint has it. Nothing of it was run"):
+        open_tensors(tmp_path / "odd.ckpt")
+
+
+def test_a_name_that_is_too_long_is_an_error(tmp_path):
+    with pytest.raises(MissingFileError, match=r"cannot be reached \(File name too long\). Check the name"):
+        open_tensors(tmp_path / ("x" * 300))
 
 
 def test_reading_leaves_no_file_open(file):

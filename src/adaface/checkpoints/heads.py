@@ -44,7 +44,7 @@ def head_of(path: str | Path) -> Head:
     Raises MissingFileError: it is not there, or cannot be read. FormatError: it is a folder.
     """
     path = Path(path)
-    if path.is_dir():
+    if is_folder(path):
         raise FormatError(f"{path}: a folder; a file is expected here. Give one of the files in it")
     if not path.is_file():
         raise MissingFileError(f"{path}: no such file. Check the path")
@@ -54,6 +54,20 @@ def head_of(path: str | Path) -> Head:
     except OSError as error:
         raise MissingFileError(
             f"{path}: cannot be read ({error.strerror}). Check that you may read it"
+        ) from error
+
+
+def is_folder(path: Path) -> bool:
+    """Is it a folder? False if nothing is there.
+
+    Raises MissingFileError: it cannot be reached, as in a folder that may not be read, or under a name that
+    is too long.
+    """
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise MissingFileError(
+            f"{path}: cannot be reached ({error.strerror}). Check the name, and that you may read its folder"
         ) from error
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from adaface.checkpoints.heads import is_folder
 from adaface.checkpoints.kinds import TEXT, UNET, VAE, Kind, kind_of, kind_of_folder, need_kind, read_json
 from adaface.checkpoints.tensors import ManyWeights, Weights, open_tensors
 from adaface.errors import FormatError, MissingFileError, WrongModelError
@@ -84,7 +85,7 @@ class Source:
         `what_is` raises.
         """
         self.path = Path(path)
-        self.is_folder = self.path.is_dir()
+        self.is_folder = is_folder(self.path)
         self._weights = None if self.is_folder else open_tensors(self.path)
         kind = kind_of_folder(self.path) if self._weights is None else kind_of(self._weights)
         self.kind = need_kind(path, kind, *kinds) if kinds else kind

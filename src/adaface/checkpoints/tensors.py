@@ -15,7 +15,8 @@ from torch import Tensor
 from adaface.checkpoints.heads import REMEDIES, Head, head_of
 from adaface.checkpoints.names import LIGHTNING
 from adaface.checkpoints.pickles import read_pickle
-from adaface.errors import DamagedFileError, FormatError
+from adaface.checkpoints.scan import DISTRUST
+from adaface.errors import DamagedFileError, FormatError, UnsafeFileError
 
 AGAIN = "Copy or download it again"
 MAX_HEADER = 100_000_000  # bytes of JSON at the start of a safetensors file; what the library allows
@@ -120,7 +121,8 @@ class PickledWeights(Weights):
     def __init__(self, path: Path) -> None:
         """path: of a file that torch has written.
 
-        Raises FormatError: it holds no tensors, or something that is not to be rebuilt (nothing is executed).
+        Raises FormatError: it holds no tensors. UnsafeFileError: something that is not to be rebuilt (nothing
+        is executed), or a name that no tensor has.
         """
         super().__init__(path, {})
         tree = read_pickle(path, LIGHTNING)
@@ -129,6 +131,10 @@ class PickledWeights(Weights):
         self._tensors = dict(_tensors_in(tree))
         if not self._tensors:
             raise FormatError(f"{path}: holds no tensors by name. Give a checkpoint's state dict")
+        if odd := [name for name in self._tensors if not _may_be_a_name(name)]:
+            raise UnsafeFileError(
+                f"{path}: a tensor is called {odd[0]!r}, as no checkpoint has it. {DISTRUST}"
+            )
 
     def __getitem__(self, name: str) -> Tensor:
         """A tensor of its own memory. Raises KeyError: there is none of that name."""
@@ -251,6 +257,11 @@ def _header(path: Path) -> tuple[dict[str, Any], dict[str, str], int]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedFileError(f"{path}: not the header of a safetensors file ({error}). {AGAIN}") from error
     return entries, metadata, 8 + length
+
+
+def _may_be_a_name(name: str) -> bool:
+    """Whether a safetensors file can hold it: one word is its header's own, and a header is UTF-8."""
+    return name != "__metadata__" and not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def _tensors_in(tree: object, prefix: str = "") -> Iterator[tuple[str, Tensor]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from adaface.checkpoints.heads import is_folder
 from adaface.checkpoints.kinds import Kind
 from adaface.checkpoints.surgery.writing import check_free
 from adaface.checkpoints.tensors import Weights
@@ -20,6 +21,7 @@ SOURCES = {  # what a model can be taken from
 }
 ORIGIN = "adaface_origin"  # key of the header's metadata
 SUFFIX = ".safetensors"
+NOT_WRITTEN = (".ckpt", ".pt", ".pth", ".bin")
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,16 @@ def origin(operation: str, *inputs: Weights, shares: Sequence[float] | None = No
 
 def check_out(base: Path, out: Path, overwrite: bool) -> None:
     """Raises ConfigError: a result of the base's form, file or folder, cannot be put at `out`."""
-    is_file = out.suffix.lower() == SUFFIX
-    if base.is_dir() and is_file:
+    is_file, from_folder = out.suffix.lower() == SUFFIX, is_folder(base)
+    if from_folder and is_file:
         raise ConfigError(f"{out}: {base} is a folder, and so is the result. Name a new folder")
-    if base.is_file() and not is_file:
+    if not from_folder and base.is_file() and not is_file:
         raise ConfigError(f"{out}: {base} is a file, and so is the result. Name one that ends with {SUFFIX}")
+    check_out_name(out)
     check_free(out, overwrite=overwrite)
+
+
+def check_out_name(out: Path) -> None:
+    """Raises ConfigError: the name of a file that is not written here; it would become a folder's."""
+    if out.suffix.lower() in NOT_WRITTEN:
+        raise ConfigError(f"{out}: no {out.suffix} is written. Name a {SUFFIX} file or a new folder")

@@ -4,7 +4,14 @@ from pathlib import Path
 
 from adaface.checkpoints.kinds import read_json
 from adaface.checkpoints.parts import ROLES, Part, Source, component_folder
-from adaface.checkpoints.surgery.common import CHECKPOINTS, SOURCES, SUFFIX, Written, origin
+from adaface.checkpoints.surgery.common import (
+    CHECKPOINTS,
+    SOURCES,
+    SUFFIX,
+    Written,
+    check_out_name,
+    origin,
+)
 from adaface.checkpoints.surgery.folders import copy_rest, write_json, write_part
 from adaface.checkpoints.surgery.writing import (
     Entry,
@@ -39,7 +46,8 @@ def extract(
         raise ConfigError(
             f"{role!r}: not a model of a checkpoint. Choose from {', '.join((*ROLES, PIPELINE))}"
         )
-    source = Source(checkpoint, *CHECKPOINTS, *(() if role == PIPELINE else SOURCES[role]))
+    check_out_name(Path(out))
+    source = Source(checkpoint, *(CHECKPOINTS if role == PIPELINE else SOURCES[role]))
     if Path(out).suffix.lower() != SUFFIX:
         configs = Path(config) if config is not None else source.path if source.is_folder else _sd15()
         return _into_folder(source, role, Path(out), configs, tell)
