@@ -12,7 +12,7 @@ from tiny_cli import PROMPT, error, run
 
 @pytest.fixture
 def pictures(photo, here):
-    """scene.png 64 x 64, mask.png (its right half white), broken.png; the photo me.png."""
+    """scene.png 64 x 64, mask.png (its right half white) and masks that are none; the photo me.png."""
     scene = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     mask = np.zeros((64, 64), np.uint8)
     mask[:, 32:] = 255
@@ -20,6 +20,7 @@ def pictures(photo, here):
     Image.fromarray(mask).save(here / "mask.png")
     Image.fromarray(mask * 0).save(here / "black.png")
     Image.fromarray(mask[:32]).save(here / "half.png")
+    Image.fromarray(np.dstack([mask] * 4)).save(here / "clear.png")
     (here / "broken.png").write_bytes(b"version https://git-lfs.github.com/spec/v1")
     return scene, mask
 
@@ -40,6 +41,16 @@ def test_a_mask_keeps_the_pixels_of_the_start_picture(pictures, here):
     assert (drawn[mask > 0] != scene[mask > 0]).any()
     assert record["sources"].keys() == {"init_image", "mask"} == report["sources"].keys()
     assert record["settings"]["strength"] == report["settings"]["strength"] == 1.0
+
+
+def test_a_mask_whose_white_is_small_or_at_an_edge_is_no_black_one(pictures, here):
+    wide = np.tile(pictures[0], (1, 2, 1))
+    edge = np.zeros(wide.shape[:2], np.uint8)
+    edge[30:33, :3] = 255
+    Image.fromarray(wide).save(here / "wide.png")
+    Image.fromarray(edge).save(here / "edge.png")
+    size = ["--height", "64", "--width", "128", "--steps", "1", "-n", "1"]
+    run("generate", "me.png", "-p", PROMPT, *size, "--init-image", "wide.png", "--mask", "edge.png")
 
 
 def test_the_grid_shows_what_the_drawing_started_from(pictures, here):
@@ -79,6 +90,7 @@ def test_a_control_image_leads_with_a_controlnet(pictures, controlnet, here):
         (["--init-image", "scene.png", "--strength", "2"], "strength=2.0: give a number above 0"),
         (["--init-image", "scene.png", "--strength", "0.1"], "strength=0.1 of 4 steps is not one step"),
         (["--init-image", "scene.png", "--mask", "black.png"], "mask black.png: all black"),
+        (["--init-image", "scene.png", "--mask", "clear.png"], "mask clear.png has transparent places"),
         (
             ["--init-image", "scene.png", "--mask", "half.png"],
             "mask half.png is 64x32, but the init image 64x64",

@@ -27,6 +27,9 @@ PROMPT = "a photo of <person> in the meadow"
 PHOTO = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
 MASK = np.zeros((64, 64), np.uint8)
 MASK[:, 40:] = 255
+WIDE = np.tile(PHOTO, (1, 2, 1))
+EDGE = np.zeros((64, 128), np.uint8)
+EDGE[:, :20] = 255
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +156,26 @@ def test_height_and_width_are_those_of_the_start_picture_if_asked_for(draw):
     made = draw(init_image=wide, strength=0.5, height=64, width=128)
     assert made.images[0].size == (128, 64)
     assert made.notes == ()
+
+
+def test_transparent_places_of_a_start_picture_are_laid_on_grey_and_that_is_told(draw):
+    clear = np.dstack([PHOTO, MASK])
+    made = draw(init_image=clear, strength=0.5)
+    assert made.notes == (
+        "init_image: its transparent places are laid on grey. Lay them on the colour that you mean",
+    )
+    assert draw(init_image=np.dstack([PHOTO, MASK * 0 + 255]), strength=0.5).notes == ()
+
+
+def test_a_mask_with_a_full_alpha_channel_is_a_mask(draw):
+    full = np.dstack([MASK, MASK, MASK, MASK * 0 + 255])
+    assert farthest(draw(init_image=PHOTO, mask=full), draw(init_image=PHOTO, mask=MASK)) == 0
+
+
+def test_white_near_an_edge_counts_if_nothing_is_cut_off(draw):
+    made = draw(init_image=WIDE, mask=EDGE, height=64, width=128)
+    assert (pixels(made)[0][:, 20:] == WIDE[:, 20:]).all()
+    assert (pixels(made)[0][:, :20] != WIDE[:, :20]).any()
 
 
 def test_the_records_name_the_sources_by_their_pixels(draw):
@@ -328,6 +351,8 @@ def test_a_controlnet_for_another_base_is_refused(personalizer, person):
         ({"init_image": PHOTO, "strength": float("nan")}, "strength=nan"),
         ({"init_image": PHOTO, "strength": 0.2, "steps": 4}, "strength=0.2 of 4 steps is not one.*5 steps"),
         ({"init_image": PHOTO, "mask": MASK * 0}, "mask mask: all black.*White is drawn anew"),
+        ({"init_image": PHOTO, "mask": np.dstack([MASK] * 4)}, "mask has transparent places.*Save it with"),
+        ({"init_image": WIDE, "mask": EDGE}, "no white is left of it at 64x64.*or near an edge"),
     ],
 )  # fmt: skip
 def test_what_does_not_go_together_is_told(draw, options, message):

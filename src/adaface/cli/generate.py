@@ -258,7 +258,7 @@ def _check_start(order: Order, stack: "Stack") -> None:
             )
     has_one = order.controlnet is not None or "controlnet" in stack.roles
     check_pictures({**order.settings, **order.pictures}, controlnet=has_one)
-    settle(settings, open_canvas((64, 64), **order.pictures))
+    settle(settings, open_canvas(None, **order.pictures))
 
 
 def _check_prompts(prompts: Sequence[str], names: Sequence[str], stack: "Stack") -> None:

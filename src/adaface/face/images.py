@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 
 from adaface.errors import ImageError, MissingFileError
-from adaface.face.pixels import from_array, to_rgb, upright
+from adaface.face.pixels import from_array, see_through, to_rgb, upright
 from adaface.face.types import ImageSource, Pixels
 
 MAX_SIDE = 4096  # longer side of what is worked on; detection works on a smaller copy still
@@ -52,12 +52,14 @@ class Picture:
     """A picture as it is worked on.
 
     pixels: (H, W, 3) uint8 RGB, upright. name: what messages call it. size: (width, height) of the upright
-    original, which is larger than `pixels` if that was reduced.
+    original, which is larger than `pixels` if that was reduced. see_through: it had transparent places, which
+    are laid on grey.
     """
 
     pixels: Pixels
     name: str
     size: tuple[int, int]
+    see_through: bool = False
 
     @property
     def scale(self) -> float:
@@ -83,7 +85,7 @@ def open_picture(source: ImageSource, *, max_side: int = MAX_SIDE, name: str | N
     name = name or describe(source)
     if isinstance(source, np.ndarray):
         image = from_array(source, name)
-        return _bounded(to_rgb(image), name, max_side, image.size)
+        return _bounded(image, name, max_side, image.size)
     if isinstance(source, Image.Image):
         with _reading(name):
             return _decode(source, name, max_side, source.size)
@@ -137,6 +139,8 @@ def existing(source: str | Path) -> Path:
     """
     if str(source).startswith(("http:", "https:")):
         raise MissingFileError(f"{source}: a web address. Download the picture and give its path")
+    if not str(source):
+        raise MissingFileError("an empty name for a picture or folder. Give its path; this folder is .")
     try:
         path = Path(source).expanduser()
         path.stat()
@@ -236,10 +240,11 @@ def _decode(image: Image.Image, name: str, max_side: int, size: tuple[int, int])
     image.load()
     turned = upright(image)
     swapped = turned is not image and turned.size == image.size[::-1] and turned.width != turned.height
-    return _bounded(to_rgb(turned), name, max_side, size[::-1] if swapped else size)
+    return _bounded(turned, name, max_side, size[::-1] if swapped else size)
 
 
 def _bounded(image: Image.Image, name: str, max_side: int, size: tuple[int, int]) -> Picture:
+    clear, image = see_through(image), to_rgb(image)
     width, height = image.size
     if not width or not height:
         raise ImageError(f"{name}: the picture has no pixels ({width}x{height}). Give another one")
@@ -250,4 +255,4 @@ def _bounded(image: Image.Image, name: str, max_side: int, size: tuple[int, int]
         image = image.resize(
             (max(1, round(width * ratio)), max(1, round(height * ratio))), Image.Resampling.BOX
         )
-    return Picture(np.array(image), name, size)
+    return Picture(np.array(image), name, size, clear)

@@ -16,6 +16,8 @@ BACKGROUND = (
     128,
 )  # behind transparent parts: the colours hidden there must not come back as a face
 
+TRANSPARENT = ("RGBA", "LA", "PA", "La", "RGBa")  # modes with an alpha channel
+
 
 def upright(image: Image.Image) -> Image.Image:
     """Undo the rotation that the EXIF header names; a header that cannot be read means none."""
@@ -25,11 +27,18 @@ def upright(image: Image.Image) -> Image.Image:
         return image
 
 
+def see_through(image: Image.Image) -> bool:
+    """Is any pixel transparent, if only a little? An alpha channel that is full everywhere counts nothing."""
+    if image.mode not in TRANSPARENT and "transparency" not in image.info:
+        return False
+    return image.convert("RGBA").getchannel("A").getextrema()[0] < 255
+
+
 def to_rgb(image: Image.Image) -> Image.Image:
     """Any mode -> RGB. `convert("RGB")` alone clips 16-bit grey to white and drops transparency."""
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         image = Image.fromarray(_to_uint8_grey(np.asarray(image)))
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+    if image.mode in TRANSPARENT or "transparency" in image.info:
         rgba = image.convert("RGBA")
         image = Image.new("RGBA", rgba.size, (*BACKGROUND, 255))
         image.alpha_composite(rgba)

@@ -4,7 +4,7 @@ pixels.
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -67,30 +67,34 @@ def check_pictures(given: Mapping[str, object], *, controlnet: bool) -> None:
 
 
 def open_canvas(
-    size: tuple[int, int],
+    size: tuple[int, int] | None,
     init_image: ImageSource | None = None,
     mask: ImageSource | None = None,
     control_image: ImageSource | None = None,
 ) -> Canvas:
     """Read the pictures, and cut each in the middle to the shape of `size` = (H, W), then scale it.
 
-    mask: white is drawn anew, black stays; it lies over `init_image` and has its shape. Raises
-    MissingFileError or ImageError: a picture that cannot be read. ConfigError: a mask of another shape, or
-    without any white.
+    size: None leaves them as they are, to find mistakes before there is a size. mask: white is drawn anew,
+    black stays; it lies over `init_image` and has its shape. Raises MissingFileError or ImageError: a picture
+    that cannot be read. ConfigError: a mask of another shape, with transparent places, or without any white,
+    at least in what is left of it at that size.
     """
     given = {"init_image": init_image, "mask": mask, "control_image": control_image}
     opened = {
         name: open_picture(one, name=_called(name, one)) for name, one in given.items() if one is not None
     }
     if "mask" in opened:
-        _check_shapes(opened["mask"], opened["init_image"])
-    cut = {name: np.array(_cut(picture.pixels, size, name == "mask")) for name, picture in opened.items()}
+        _check_mask(opened["mask"], opened["init_image"])
+    cut = {
+        name: np.array(_cut(picture.pixels, size or picture.pixels.shape[:2], name == "mask"))
+        for name, picture in opened.items()
+    }
     notes = [
-        note for name, picture in opened.items() if name != "mask" if (note := _note(name, picture, size))
+        note for name, picture in opened.items() if name != "mask" for note in _notes(name, picture, size)
     ]
     return Canvas(
         init=cut.get("init_image"),
-        mask=None if "mask" not in cut else _weights(cut["mask"], opened["mask"].name),
+        mask=None if "mask" not in cut else _weights(cut["mask"], opened["mask"]),
         control=cut.get("control_image"),
         digests={name: hashlib.sha256(pixels.tobytes()).hexdigest() for name, pixels in cut.items()},
         notes=tuple(notes),
@@ -126,7 +130,12 @@ def _called(name: str, source: Any) -> str | None:
     return None if isinstance(source, str) or hasattr(source, "__fspath__") else name
 
 
-def _check_shapes(mask: Picture, init: Picture) -> None:
+def _check_mask(mask: Picture, init: Picture) -> None:
+    if mask.see_through:
+        raise ConfigError(
+            f"mask {mask.name} has transparent places, which say neither white (drawn anew) nor black (stays)"
+            ". Save it without transparency, in white and black"
+        )
     (mw, mh), (iw, ih) = mask.size, init.size
     if abs(mw * ih / (mh * iw) - 1) > SAME_SHAPE:
         raise ConfigError(
@@ -150,24 +159,29 @@ def _cut(pixels: Pixels, size: tuple[int, int], is_mask: bool) -> Image.Image:
     return image.resize((width, height), MIDDLE, box=box)
 
 
-def _weights(grey: Pixels, name: str) -> Floats:
+def _weights(grey: Pixels, mask: Picture) -> Floats:
     """Grey (H, W) -> [0, 1], near black and near white snapped."""
     levels = grey.astype(np.float32)
     levels[grey < SNAP] = 0
     levels[grey > 255 - SNAP] = 255
     if not levels.any():
+        why = _LOST.format(*grey.shape[::-1]) if mask.pixels.max() >= SNAP else "all black"
         raise ConfigError(
-            f"mask {name}: all black, so nothing would be drawn. White is drawn anew, black stays: "
-            "paint what should change white"
+            f"mask {mask.name}: {why}, so nothing would be drawn."
+            " White is drawn anew, black stays: paint what should change white"
         )
     return levels / np.float32(255)
 
 
-def _note(name: str, picture: Picture, size: tuple[int, int]) -> str | None:
-    (width, height), (high, wide) = picture.size, size
-    if abs(width * high / (height * wide) - 1) <= SAME_SHAPE:
-        return None
-    return (
-        f"{name}: {width}x{height} cut in the middle to the shape of {wide}x{high}. Give height and width of "
-        "its own shape to keep it whole"
-    )
+_LOST = "no white is left of it at {}x{}, it is too small or near an edge that is cut off"
+
+
+def _notes(name: str, picture: Picture, size: tuple[int, int] | None) -> Iterator[str]:
+    (width, height), (high, wide) = picture.size, size or picture.size[::-1]
+    if abs(width * high / (height * wide) - 1) > SAME_SHAPE:
+        yield (
+            f"{name}: {width}x{height} cut in the middle to the shape of {wide}x{high}. Give height and "
+            "width of its own shape to keep it whole"
+        )
+    if picture.see_through:
+        yield f"{name}: its transparent places are laid on grey. Lay them on the colour that you mean"
