@@ -11,6 +11,8 @@ from tiny_cli import PROMPT, error, run
 
 # --- generate
 
+LONG = "x" * 300  # longer than a file name may be
+
 
 def test_generate_writes_a_png_a_picture_and_the_grid(photo, here):
     result = run(
@@ -100,6 +102,12 @@ def test_what_the_stack_did_to_a_prompt_is_told(photo):
         (["--prompt-file", "empty.txt"], "empty.txt: no prompt in it"),
         (["--prompt-file", "me.png"], "me.png: not readable as text"),
         (["--prompt-file", "."], ".: no such file"),
+        (["--prompt-file", LONG], "cannot be reached (File name too long)"),
+        (["-o", LONG], "cannot be reached (File name too long)"),
+        (["--stack", LONG], "cannot be reached (File name too long)"),
+        (["--base", LONG], "cannot be reached (File name too long)"),
+        (["--identity", LONG], "cannot be reached (File name too long)"),
+        (["--identity", "."], ".: a folder. Name one file of `adaface embed` in it"),
         (["-o", "me.png"], "a file, not a folder"),
         (["-o", "me.png/deeper"], "a file, not a folder"),
         (["--identity", "none.safetensors"], "none.safetensors: no such file"),
@@ -126,6 +134,15 @@ def test_a_photo_that_cannot_be_used_is_told(here, content, message):
         (here / "x.png").write_bytes(content)
     assert message in error("generate", "x.png", "-p", PROMPT)
     assert not (here / "out").exists()
+
+
+def test_an_empty_name_is_not_the_folder_one_is_in(photo):
+    assert "an empty name for a picture or folder. Give its path" in error("generate", "", "-p", PROMPT)
+
+
+def test_an_unreachable_file_is_json_too_if_asked():
+    result = run("generate", "-p", PROMPT, "--identity", LONG, "--json", code=1)
+    assert "File name too long" in json.loads(result.stdout)["error"]["message"]
 
 
 def test_nobody_and_nothing_to_draw_is_told(photo):

@@ -50,18 +50,30 @@ def since_start() -> float:
 def mistakes_told(as_json: bool) -> Iterator[None]:
     """Turn an AdaFaceError into one line on stderr, a JSON object on stdout if asked, and exit code 1; 130 if
     stopped.
+
+    A named file that the system does not let us reach is a mistake like those: any command may look whether
+    something is there, in a folder that may not be read or under a name that is too long.
     """
     try:
         yield
     except AdaFaceError as error:
-        message = " ".join(str(error).split())
-        err.print(Text("Error: ", style="bold red"), Text(message), sep="", soft_wrap=True)
-        if as_json:
-            print_json({"error": {"type": type(error).__name__, "message": message}})
+        _tell_mistake(error, " ".join(str(error).split()), as_json)
+        raise typer.Exit(1) from None
+    except OSError as error:
+        if error.filename is None:
+            raise
+        message = f"{error.filename}: cannot be reached ({error.strerror}). Check name and permissions"
+        _tell_mistake(error, message, as_json)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         say("Stopped.")
         raise typer.Exit(130) from None
+
+
+def _tell_mistake(error: Exception, message: str, as_json: bool) -> None:
+    err.print(Text("Error: ", style="bold red"), Text(message), sep="", soft_wrap=True)
+    if as_json:
+        print_json({"error": {"type": type(error).__name__, "message": message}})
 
 
 def print_json(data: dict[str, Any]) -> None:

@@ -85,6 +85,8 @@ class Identity:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    if path.is_dir():
+        raise FormatError(f"{path}: a folder. Name one file of `adaface embed` in it")
     if not path.is_file():
         raise MissingFileError(f"{path}: no such file; make one with `adaface embed PHOTO -o {path.name}`")
     try:
