@@ -165,6 +165,18 @@ def test_a_stack_of_free_weights_passes(tiny_stack):
     assert Embedder.from_pretrained(tiny_stack, device="cpu", commercial_safe=True)
 
 
+@pytest.mark.parametrize(("licence", "passes"), [("MIT", True), ("research only", False), ("unknown", False)])
+def test_an_encoder_of_ones_own_has_the_licence_that_its_folder_says(tiny_stack, tmp_path, licence, passes):
+    own = shutil.copytree(tiny_stack / "encoder", tmp_path / "own")
+    edit(own / "config.json", licence=licence)
+    stack = Stack.load(tiny_stack).with_parts({"encoder": own})
+    if passes:
+        stack.require_commercial("encoder")
+        return
+    with pytest.raises(LicenceError, match=f"encoder: {licence}"):
+        stack.require_commercial("encoder")
+
+
 def test_a_base_whose_licence_nobody_knows_is_refused_for_commercial_use(tiny_stack, other):
     with pytest.raises(
         LicenceError, match=r"base: unknown \(not known to allow it\).*write it into the stack's"

@@ -108,7 +108,8 @@ def _check_base(own: Any, settings: Settings) -> None:
     if takes != latents:
         raise ConfigError(
             f"the base's UNet takes {takes} channels, its autoencoder makes {latents}: a base for "
-            "inpainting or another special use. Give the plain one of its family; masks work with it, too"
+            "inpainting or another special use (give the plain one of its family; masks work with it, too), "
+            "or a VAE of another family"
         )
 
 

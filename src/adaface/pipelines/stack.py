@@ -128,6 +128,10 @@ class Stack:
 
     def _licence(self, role: str) -> str:
         part = self.roles[role]
+        if role == "encoder" and part.licence == UNKNOWN:  # the folder itself says it
+            from adaface.checkpoints.kinds import read_json  # with torch, which no other check needs
+
+            return str(read_json(self.path(role) / "config.json").get("licence", UNKNOWN))
         if part.hub is None or part.licence != UNKNOWN:
             return part.licence
         from adaface.sources.hub import list_files
