@@ -15,7 +15,7 @@ from adaface.checkpoints.surgery.common import ORIGIN
 from adaface.checkpoints.surgery.extracting import extract
 from adaface.checkpoints.surgery.folders import copy_rest
 from adaface.checkpoints.surgery.swapping import swap
-from adaface.checkpoints.surgery.writing import need_room
+from adaface.checkpoints.surgery.writing import need_room, new_folder
 from adaface.errors import (
     ConfigError,
     DamagedFileError,
@@ -254,6 +254,19 @@ def test_an_input_that_cannot_be_reached_is_told(which, ldm_file, tmp_path):
     inputs[which] = tmp_path / ("x" * 300)
     with pytest.raises(MissingFileError, match=r"x: cannot be reached \(File name too long\)"):
         swap(*inputs, tmp_path / "out.safetensors", "vae")
+
+
+@pytest.mark.parametrize("end", ["", ".safetensors"])
+def test_a_result_whose_name_is_too_long_is_told_before_the_work(end, ldm_file, base_folder, tmp_path):
+    base = ldm_file if end else base_folder
+    with pytest.raises(WriteError, match=r"not written \(File name too long\). Choose another name"):
+        swap(base, ldm_file, tmp_path / ("x" * 300 + end), "vae")
+
+
+def test_a_file_that_canx:
+    gone = pytest.raises(WriteError, match=r"out: not written \(.*gone.txt: No such file")
+    with gone, new_folder(tmp_path / "out") as folder:
+        shutil.copyfile(tmp_path / "gone.txt", folder / "gone.txt")
 
 
 def test_what_is_there_is_not_replaced_unasked(ldm_file, base_folder, other, tmp_path):

@@ -202,6 +202,13 @@ def test_weights_that_make_no_average_are_refused(shares, words, three, tmp_path
         average(three, tmp_path / "out.safetensors", shares)
 
 
+@pytest.mark.parametrize("share", [1e308, 5e-324])
+def test_only_the_ratios_of_weights_count_however_large_they_are(share, three, tmp_path):
+    average(three, tmp_path / "huge.safetensors", [share] * 3)
+    average(three, tmp_path / "equal.safetensors")
+    assert_same(weights_of(tmp_path / "huge.safetensors"), weights_of(tmp_path / "equal.safetensors"))
+
+
 def test_one_checkpoint_has_no_average(ldm_file, tmp_path):
     with pytest.raises(ConfigError, match="its average is itself. Name two or more"):
         average([ldm_file], tmp_path / "out.safetensors")

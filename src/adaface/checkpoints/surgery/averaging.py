@@ -72,8 +72,9 @@ def _shares(shares: Sequence[float] | None, count: int) -> list[float]:
     shares = list(shares or [1.0] * count)
     if len(shares) != count:
         raise ConfigError(f"{len(shares)} weights for {count} checkpoints. Give one for each")
-    if not all(0 <= share < float("inf") for share in shares) or not sum(shares) > 0:
+    if not all(0 <= share < float("inf") for share in shares) or not any(shares):
         raise ConfigError(f"weights {shares}: not those of an average. Give numbers of 0 or more, not all 0")
+    shares = [share / max(shares) for share in shares]  # first, since the sum of huge ones is infinite
     return [share / sum(shares) for share in shares]
 
 

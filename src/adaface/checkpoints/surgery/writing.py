@@ -71,7 +71,17 @@ def need_room(folder: Path, count: int) -> None:
 
 
 def check_free(path: Path, *, overwrite: bool = False) -> None:
-    """Raises ConfigError: something is in a result's place, and it is no file that may be replaced."""
+    """Raises ConfigError: something is in a result's place, and it is no file that may be replaced.
+
+    WriteError: what is there cannot be seen.
+    """
+    try:
+        _check_free(path, overwrite)
+    except OSError as error:
+        raise WriteError(f"{path}: not written ({error.strerror}). Choose another name or place") from error
+
+
+def _check_free(path: Path, overwrite: bool) -> None:
     if path.is_dir() and any(path.iterdir()):
         raise ConfigError(f"{path}: a folder with something in it. Name a new or an empty one")
     if path.is_dir() and path.samefile(Path.cwd()):  # it is made beside and renamed: the shell would lose it
@@ -99,6 +109,8 @@ def new_folder(path: str | Path) -> Iterator[Path]:
         raise WriteError(str(error).replace(str(beside), str(path))) from error
     except OSError as error:
         reason = error.strerror or str(error)
+        if error.filename is not None and not Path(error.filename).is_relative_to(beside):
+            reason = f"{error.filename}: {reason}"  # of a file that was to be copied, perhaps
         raise WriteError(f"{path}: not written ({reason}). Free space, or choose another place") from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
