@@ -263,7 +263,7 @@ def test_a_result_whose_name_is_too_long_is_told_before_the_work(end, ldm_file, 
         swap(base, ldm_file, tmp_path / ("x" * 300 + end), "vae")
 
 
-def test_a_file_that_canx:
+def test_a_file_that_cannot_be_copied_is_named(tmp_path):
     gone = pytest.raises(WriteError, match=r"out: not written \(.*gone.txt: No such file")
     with gone, new_folder(tmp_path / "out") as folder:
         shutil.copyfile(tmp_path / "gone.txt", folder / "gone.txt")
