@@ -34,6 +34,18 @@ def test_a_path_that_is_not_there_is_told_before_a_model_is_opened(person, no_mo
     assert "write hub:no/where" in told
 
 
+@pytest.mark.parametrize(
+    ("inside", "message"),
+    [
+        ("base/unet", "base/unet: a UNet alone; expected here: a Stable Diffusion 1.x checkpoint"),
+        ("encoder", "encoder: an AdaFace encoder; expected here: a Stable Diffusion 1.x checkpoint"),
+        ("", "neither model_index.json nor config.json in it; expected here: a diffusers folder"),
+    ],
+)
+def test_another_folder_as_the_base_is_told_by_what_it_is(person, tiny_stack, no_models, inside, message):
+    assert message in error("generate", "--identity", person, "-p", PROMPT, "--base", tiny_stack / inside)
+
+
 def test_commercial_use_is_refused_by_the_licence_of_a_persons_file(person, no_models):
     bad = Identity.load(person)
     files = Identity(bad.name, bad.subject_embeds, None, {**bad.provenance, "licence": "research only"})

@@ -267,9 +267,13 @@ def _check_prompts(prompts: Sequence[str], names: Sequence[str], stack: "Stack")
 
     if all("<" not in prompt for prompt in prompts) and len(names) == 1:
         return
+    from adaface.checkpoints.kinds import Kind, expect
     from adaface.prompt.embedding import own_words
     from adaface.text.folder import load_tokenizer
 
+    base = stack.path("base")
+    if base.is_dir():  # first, since another model's folder has no tokenizer either
+        expect(base, Kind.SD1)
     words = own_words(load_tokenizer(stack.tokenizer_folder()))
     for text in prompts:
         parse(text, names, words)
