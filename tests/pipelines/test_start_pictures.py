@@ -227,6 +227,33 @@ def test_a_mask_may_have_another_size_but_not_another_shape(draw):
         draw(init_image=PHOTO, mask=MASK[:32])
 
 
+def raising(error):
+    def fail(*_):
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    "fail",
+    [
+        lambda *_: torch.empty(2**47),  # more than any machine has
+        raising(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")),
+        raising(RuntimeError("MPS backend out of memory (MPS allocated: 9.07 GB)")),
+    ],
+)
+def test_too_little_memory_is_told_on_any_device(fail, draw, monkeypatch):
+    monkeypatch.setattr(drawing, "encode", fail)
+    with pytest.raises(ConfigError, match="not enough memory for 1 pictures.*Give a smaller batch size"):
+        draw(init_image=PHOTO, mask=MASK)
+
+
+def test_another_failure_of_torch_is_not_taken_for_too_little_memory(draw, monkeypatch):
+    monkeypatch.setattr(drawing, "encode", raising(RuntimeError("sizes do not match")))
+    with pytest.raises(RuntimeError, match="sizes do not match"):
+        draw(init_image=PHOTO, mask=MASK)
+
+
 def test_what_a_safety_checker_blacks_out_stays_black(personalizer, person, monkeypatch):
     from diffusers import StableDiffusionImg2ImgPipeline
 

@@ -31,7 +31,7 @@ def see_through(image: Image.Image) -> bool:
     """Is any pixel transparent, if only a little? An alpha channel that is full everywhere counts nothing."""
     if image.mode not in TRANSPARENT and "transparency" not in image.info:
         return False
-    return image.convert("RGBA").getchannel("A").getextrema()[0] < 255
+    return bool((np.asarray(image.convert("RGBA").getchannel("A")) < 255).any())
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -180,11 +180,16 @@ def _finish(image: Image.Image, canvas: Canvas, black: bool) -> Image.Image:
     return paste(image, canvas.init, canvas.mask)
 
 
+_NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")  # CUDA and MPS; the CPU
+
+
 @contextmanager
 def _enough_memory(count: int) -> Iterator[None]:
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:  # a class of its own on CUDA only
+        if not any(words in str(error).lower() for words in _NO_MEMORY):
+            raise
         raise ConfigError(
             f"not enough memory for {count} pictures at once. Give a smaller batch size, or a smaller "
             "height and width"
