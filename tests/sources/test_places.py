@@ -68,6 +68,9 @@ def test_a_copy_in_the_folder_of_models_stands_for_the_repository(models):
         ("cc-by-4.0", True),
         ("cc-by-nc-4.0", False), ("research only: see LICENSE-WEIGHTS", False),
         ("mit; ArcFace networks of InsightFace: non-commercial research only", False),
+        ("MIT (code), weights CC BY-NC 4.0", False), ("MIT code, weights for non commercial use", False),
+        ("MIT; not for commercial use", False), ("academic use only, MIT", False), ("cc_by_nc_sa_4.0", False),
+        ("BSD-3-Clause", True), ("MIT and Apache-2.0", True), ("mit, other", None), ("Mitsubishi only", None),
         ("unknown", None), ("", None), ("not stated by the repository", None), ("other (see its page)", None),
     ],
 )  # fmt: skip

@@ -90,7 +90,6 @@ SD15 = (
     ),
 )  # fmt: skip
 STACKS = {"sd15": SD15}
-# Further files of the hub look-alike's layout never matter: only what a Pick names is fetched.
 ASSUMPTIONS = (
     "stabilityai/sd-vae-ft-mse holds the autoencoder that is elsewhere called vae-ft-mse-840000-ema-pruned",
     "Arc2Face's text encoder reads the base's own tokenizer (CLIP's)",

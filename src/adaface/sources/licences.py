@@ -1,27 +1,28 @@
 """What a licence says about commercial use, as far as its name tells."""
 
+import re
 from collections.abc import Mapping
 
 from adaface.errors import LicenceError
 
 # Names as the hub and our manifests write them, lower case. OpenRAIL allows commercial use, with restrictions
 # of purpose that everybody has to read.
-_ALLOWS = (
-    "mit", "apache-2.0", "bsd", "cc0", "cc-by-4.0", "cc-by-sa-4.0", "unlicense", "zlib", "openrail",
-    "creativeml-openrail-m", "bigscience-openrail-m", "bsl-1.0",
-)  # fmt: skip
-_FORBIDS = (
-    "non-commercial", "noncommercial", "research only", "research-only", "research use", "cc-by-nc", "-nc-",
-)  # fmt: skip
+_ALLOWS = re.compile(
+    r"mit|apache(-2\.0)?|bsd(-[0-9]-clause)?|cc0(-1\.0)?|cc-by(-sa)?-4\.0|unlicense|zlib|bsl-1\.0|"
+    r"((creativeml|bigscience)-)?openrail(-m)?"
+)
+_FORBIDS = re.compile(r"non[\s-]*commercial|\bnot?\b.*\bcommercial|\bnc\b|research|academic|\bpersonal\b")
+_BETWEEN = re.compile(r"[,;+&/]|\band\b")  # several licences in one text: each has to allow it
 
 
 def allows_commercial_use(licence: str) -> bool | None:
     """True or False where the licence's name tells; None where it does not (unknown, other, empty)."""
-    text = licence.lower()
-    if any(word in text for word in _FORBIDS):
+    text = licence.lower().replace("_", "-")
+    if _FORBIDS.search(text):
         return False
-    words = text.replace("(", " ").replace(",", " ").replace(":", " ").split()
-    return True if any(word.startswith(_ALLOWS) for word in words) else None
+    plain = re.sub(r"\(.*?\)", " ", text)
+    names = [clause.split()[0] if clause.split() else "" for clause in _BETWEEN.split(plain)]
+    return True if all(_ALLOWS.fullmatch(name) for name in names) else None
 
 
 def require_commercial(licences: Mapping[str, str]) -> None:
