@@ -237,7 +237,8 @@ def test_a_photo_becomes_an_identity_with_its_origin(personalizer, astronaut):
     assert one.provenance["encoder"] == personalizer.encoder.fingerprint()
     assert one.provenance["base_text_encoder"] == config.base_text_encoder
     assert one.provenance["base_text_encoder"] == text_encoder_fingerprint(personalizer.pipe.text_encoder)
-    assert {"licence", "version", "stack", "id_scale"} <= one.provenance.keys()
+    assert one.provenance["licence"] == f"{config.licence}; {personalizer.analyzer.recognizer.spec.licence}"
+    assert {"version", "stack", "id_scale"} <= one.provenance.keys()
 
 
 def test_a_saved_identity_draws_the_same_pictures(personalizer, person, tmp_path):

@@ -152,14 +152,16 @@ class Embedder:
         return Identity(name, rows, embedding, self._provenance(len(photos.faces), scale))
 
     def _provenance(self, photos: int, id_scale: float) -> dict[str, str]:
-        config = self.encoder.config
+        config, recognizer = self.encoder.config, self.analyzer.recognizer
+        spec = getattr(recognizer, "spec", None)  # one of the caller's own may have none
+        licences = [config.licence, getattr(spec, "licence", "")]
         values: dict[str, Any] = {
             "encoder": self.encoder_fingerprint,
             "base_text_encoder": config.base_text_encoder,
-            "recognizer": self.analyzer.recognizer.name,
+            "recognizer": recognizer.name,
             "photos": photos,
             ID_SCALE: id_scale,
-            "licence": config.licence,
+            "licence": "; ".join(dict.fromkeys(filter(None, licences))),
             "version": adaface.__version__,
         }
         named = {"stack": self.stack.name} if self.stack else {}
