@@ -9,7 +9,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
-pytest_plugins = ["tiny", "tiny_text", "tiny_ldm", "tiny_pickles"]  # fixtures of random tiny models, for all rooms
+pytest_plugins = ["tiny", "tiny_text", "tiny_ldm", "tiny_pickles"]  # random tiny models
 
 REPO = Path(__file__).resolve().parents[1]
 
