@@ -53,6 +53,23 @@ def test_a_mask_whose_white_is_small_or_at_an_edge_is_no_black_one(pictures, her
     run("generate", "me.png", "-p", PROMPT, *size, "--init-image", "wide.png", "--mask", "edge.png")
 
 
+@pytest.mark.parametrize("name", ["grid.png", "01-a-photo-seed0.png"])
+def test_a_start_picture_is_not_replaced_by_what_is_drawn_from_it(pictures, here, no_models, name):
+    (here / "out").mkdir()
+    kept = (here / "scene.png").rename(here / "out" / name).read_bytes()
+    given = ["me.png", "-p", "a photo", "-n", "1", "--init-image", f"out/{name}"]
+    assert "lies in the folder for the pictures, where a new one may replace it" in error("generate", *given)
+    assert (here / "out" / name).read_bytes() == kept
+
+
+def test_a_start_picture_of_another_seed_may_lie_where_the_pictures_go(pictures, here):
+    (here / "out").mkdir()
+    kept = (here / "scene.png").rename(here / "out" / "01-a-photo-seed7.png").read_bytes()
+    given = ["-n", "1", "--steps", "2", "--init-image", "out/01-a-photo-seed7.png"]
+    run("generate", "me.png", "-p", PROMPT, *given)
+    assert (here / "out" / "01-a-photo-seed7.png").read_bytes() == kept
+
+
 def test_the_grid_shows_what_the_drawing_started_from(pictures, here):
     plain, started = ("-o", "a"), ("-o", "b", "--init-image", "scene.png", "--strength", 0.5)
     for more in (plain, started):

@@ -12,7 +12,7 @@ import typer
 from adaface.cli import options
 from adaface.cli.console import mistakes_told, out, print_json, progress, say, since_start, working
 from adaface.cli.people import FaceChoice, look_at, source_tiles, start_tiles
-from adaface.cli.pictures import Album, check_folder, read_prompts, save_png
+from adaface.cli.pictures import Album, check_folder, check_inputs, read_prompts, save_png
 from adaface.errors import ConfigError
 from adaface.spec import DEFAULT_SUBJECT
 
@@ -222,7 +222,8 @@ def _checked(order: Order) -> "list[Identity]":
         raise ConfigError("nobody to draw. Give a photo, or --identity FILE")
     check_name(order.name)
     check_folder(order.folder)
-    check_seeds(order.seed, order.num_images)
+    inputs: list[str | Path] = [*order.photos, *order.pictures.values()]
+    check_inputs(order.folder, inputs, check_seeds(order.seed, order.num_images))
     stack = order.opening.load()
     _check_start(order, stack)
     if order.files:

@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,19 @@ def check_folder(folder: Path) -> None:
         raise WriteError(f"{there}: a file, not a folder. Choose another place for the pictures (-o)")
     if not os.access(there, os.W_OK | os.X_OK):
         raise WriteError(f"{there}: no permission to write there. Choose another place (-o)")
+
+
+def check_inputs(folder: Path, inputs: Iterable[str | Path], seeds: range) -> None:
+    """Raises ConfigError: one of `inputs` lies in `folder` under a name that a picture of `seeds` may get."""
+    for name in map(Path, inputs):
+        made = re.fullmatch(r"\d{2,}-.*-seed(\d+)\.png", name.name)
+        if name.name != "grid.png" and not (made and int(made[1]) in seeds):
+            continue
+        if name.absolute().parent.resolve() == folder.resolve():
+            raise ConfigError(
+                f"{name}: lies in the folder for the pictures, where a new one may replace it. Choose "
+                "another folder (-o)"
+            )
 
 
 def read_prompts(given: Sequence[str], file: Path | None) -> list[str]:
