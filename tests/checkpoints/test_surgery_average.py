@@ -219,3 +219,11 @@ def test_an_averaged_file_opens_as_a_pipeline(three, base_folder, tmp_path):
     a, b = (models(open_ldm(path, config=base_folder)) for path in three[:2])
     expected = {name: mean([a[name], b[name]], [0.5, 0.5]) for name in a}
     assert_same(models(open_ldm(out, config=base_folder)), expected)
+
+
+def test_a_folder_whose_index_names_no_models_is_told(base_folder, tmp_path):
+    odd = shutil.copytree(base_folder, tmp_path / "odd")
+    (odd / "model_index.json").write_text('{"unet": 3, "vae": [], "text_encoder": [null, null]}')
+    with pytest.raises(FormatError, match="odd: names no model in its model_index.json. Copy it again"):
+        average([odd, odd], tmp_path / "out")
+    assert not (tmp_path / "out").exists()

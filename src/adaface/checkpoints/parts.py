@@ -121,7 +121,8 @@ class Source:
         if self._weights is not None:
             return part_of(self._weights, role) is not None
         if (self.path / "model_index.json").is_file():
-            return (read_json(self.path / "model_index.json").get(role) or [None])[0] is not None
+            entry = read_json(self.path / "model_index.json").get(role)  # [library, class], or [null, null]
+            return isinstance(entry, list) and entry[:1] not in ([], [None])
         return ALONE.get(self.kind) == role
 
 

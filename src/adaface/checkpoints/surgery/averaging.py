@@ -50,6 +50,8 @@ def average(
     like = (first.kind, *(SOURCES[ALONE[first.kind]] if first.kind in ALONE else ()))
     sources = [first, *(Source(path, *like) for path in paths[1:])]
     means = {role: _mean_of_role(sources, role, parts_of_mean) for role in first.roles()}
+    if not means:
+        raise FormatError(f"{first.path}: names no model in its model_index.json. Copy it again")
     if first.is_folder:
         return _write_folder(first.path, Path(out), means, parts_of_mean, tell)
     named = {mean.parts[0].names[plain]: e for mean in means.values() for plain, e in mean.entries.items()}
