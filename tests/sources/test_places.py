@@ -48,6 +48,12 @@ def test_a_path_that_cannot_be_a_repository_is_not_taken_for_one():
     assert "hub:" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["", "  "])
+def test_an_empty_name_is_not_the_current_folder(name):
+    with pytest.raises(ConfigError, match="an empty name: give a path, or hub:owner/name"):
+        parse_place(name)
+
+
 def test_a_relative_path_is_looked_up_in_the_folder_of_models(models):
     (models / "sd15").mkdir(parents=True)
     assert find_local(Path("sd15")) == (models / "sd15").resolve()

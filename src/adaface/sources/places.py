@@ -38,8 +38,10 @@ class HubPlace:
 def parse_place(name: str | Path) -> HubPlace | Path:
     """A repository if `name` begins with "hub:", else a path; whether it is there is not asked.
 
-    Raises ConfigError: "hub:" with something behind it that is no repository.
+    Raises ConfigError: "hub:" with something behind it that is no repository, or no name at all.
     """
+    if isinstance(name, str) and not name.strip():  # an unset variable of a shell; as a path it means "here"
+        raise ConfigError("an empty name: give a path, or hub:owner/name")
     if isinstance(name, Path) or not name.startswith(HUB):
         return Path(name).expanduser()
     match = _REPO.fullmatch(name.removeprefix(HUB))
