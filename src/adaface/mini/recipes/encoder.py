@@ -67,7 +67,8 @@ class EncoderRecipe:
         rows, ids = self.draw(generator)
         clean = base.data.latents[rows].to(base.device).float()
         noise = torch.randn(clean.shape, generator=generator).to(base.device)
-        timesteps = base.timesteps(base.draw_times(len(rows), generator))
+        share = base.draw_times(len(rows), generator)
+        timesteps = base.timesteps(share)
         noisy = base.scheduler.add_noise(clean, noise, timesteps)
         with torch.no_grad():
             id_prompt = base.prompter(ids)  # (B, K, D)
@@ -76,8 +77,9 @@ class EncoderRecipe:
         template = TEMPLATES[int(torch.randint(len(TEMPLATES), (1,), generator=generator))]
         guess = base.unet(noisy, timesteps, self.fill(template, subject)).sample.float()
         terms = {"distill": F.mse_loss(guess, target.float())}
-        if self.config.identity_weight and base.recognizer is not None:
-            some = slice(self.config.identity_pictures)
+        low, high = base.config.identity_times
+        some = ((share > low) & (share < high)).nonzero()[: self.config.identity_pictures, 0]
+        if self.config.identity_weight and base.recognizer is not None and len(some):
             predicted = base.clean(noisy[some], guess[some], timesteps[some])
             terms["identity"] = self.config.identity_weight * base.identity(
                 predicted, rows[some], base.recognizer
