@@ -15,16 +15,9 @@ from adaface.identity.files import Identity
 from adaface.pipelines.personalizer import Personalizer
 from adaface.pipelines.settings import Settings
 from adaface.prompt.embedding import embed_prompt
+from compare import farthest, pixels
 
 PROMPT = "a photo of <person> in the meadow"
-
-
-def pixels(generation) -> np.ndarray:
-    return np.stack([np.asarray(image, dtype=np.int16) for image in generation.images])
-
-
-def farthest(a, b) -> int:
-    return int(np.abs(pixels(a) - pixels(b)).max())
 
 
 def own_loop(personalizer, prompt, person, settings, seed):

@@ -4,7 +4,6 @@ import dataclasses
 import logging
 import shutil
 
-import numpy as np
 import pytest
 import torch
 
@@ -14,16 +13,9 @@ from adaface.face.photos import PhotoSet
 from adaface.identity.files import Identity
 from adaface.pipelines.personalizer import Personalizer
 from adaface.pipelines.settings import Settings
+from compare import pixels
 
 PROMPT = "a photo of <person> in the meadow"
-
-
-def pixels(generation) -> np.ndarray:
-    return np.stack([np.asarray(image, dtype=np.int16) for image in generation.images])
-
-
-def farthest(a, b) -> int:
-    return int(np.abs(pixels(a) - pixels(b)).max())
 
 
 @pytest.mark.parametrize("arguments", [{}, {"photos": "a.jpg", "id_embedding": [1.0]}])
