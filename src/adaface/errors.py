@@ -15,10 +15,12 @@ AdaFaceError
 │   ├── DamagedFileError  no weights in it: empty, cut off, a git-lfs pointer, a web page, misnamed
 │   ├── WrongModelError   whole, but of another kind or family than what was asked for
 │   ├── UnsafeFileError   a pickled file that names or does what no checkpoint needs; nothing of it was run
-│   └── StackError        a stack whose manifest, parts or hashes do not fit
+│   ├── StackError        a stack whose manifest, parts or hashes do not fit
+│   └── DatasetError      a prepared data set that is cut off, changed, or not of one piece
 ├── MissingFileError      a file or folder that is not there
 ├── HubError              the hub cannot be asked, or has not (or sent not) what was asked for
 ├── LicenceError          weights that may not be used as was asked
+├── WorkerError           a process that did a part of the work died
 ├── WriteError            a result that could not be written; nothing half-written stays
 └── MissingExtra          an optional package; names the command that installs it
 """
@@ -100,6 +102,10 @@ class StackError(FormatError):
     """A stack whose manifest, parts or hashes do not fit together."""
 
 
+class DatasetError(FormatError):
+    """A prepared data set that is cut off, changed since it was written, or not of one piece."""
+
+
 class MissingFileError(AdaFaceError):
     """A file or folder that is not there."""
 
@@ -110,6 +116,10 @@ class HubError(AdaFaceError):
 
 class LicenceError(AdaFaceError):
     """Weights whose licence does not allow the use that was asked for."""
+
+
+class WorkerError(AdaFaceError):
+    """A process that did a part of the work died; what was finished stays."""
 
 
 class WriteError(AdaFaceError):

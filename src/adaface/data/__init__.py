@@ -1,0 +1,1 @@
+"""FOLDERS -> RECORDS: photos prepared for training, as shards with an index."""
