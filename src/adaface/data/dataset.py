@@ -17,7 +17,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from adaface.data.index import REPAIR, Column, Strings, open_columns, read_strings
-from adaface.data.shards import LANDMARKS, PARTS, ShardReader, read_card, row_digest
+from adaface.data.shards import CORNERS, LANDMARKS, PARTS, ShardReader, read_card, row_digest
 from adaface.errors import DatasetError
 from adaface.files import sha256
 
@@ -27,7 +27,7 @@ class Sample:
     """One picture of a data set.
 
     image: (3, S, S) uint8 RGB. mask: (1, S, S) uint8, 1 on the person; all ones if not `has_mask`. valid:
-    (1, S, S) uint8, 1 where there is picture: all ones before an augmentation. id_embedding: (D_id,) float32,
+    (1, S, S) uint8, 1 where there is photo; an augmentation moves it. id_embedding: (D_id,) float32,
     unit. landmarks: (5, 2) float32 in pixels of `image`. person: its number in the data set. key: its name.
     """
 
@@ -77,12 +77,12 @@ class FaceDataset(Sequence[Sample]):
         """
         row, columns = self._row(row), self._columns
         image, mask, _ = self._checked(row)
-        side, key = self.image_size, self._keys[row]
-        valid = torch.ones(1, side, side, dtype=torch.uint8)
+        key, ones = self._keys[row], torch.ones(1, self.image_size, self.image_size, dtype=torch.uint8)
+        corners = columns["photo_corners"][row]
         return Sample(
             image=torch.from_numpy(self._decoded(image, key, "RGB")).permute(2, 0, 1).contiguous(),
-            mask=torch.from_numpy(self._decoded(mask, key, "L") // 255)[None] if mask else valid,
-            valid=valid,
+            mask=torch.from_numpy(self._decoded(mask, key, "L") // 255)[None] if mask else ones,
+            valid=_inside(corners, self.image_size) if np.isfinite(corners).all() else ones,
             has_mask=bool(mask),
             id_embedding=torch.from_numpy(columns["id_embedding"][row].copy()),
             landmarks=torch.from_numpy(columns["landmarks"][row].copy()),
@@ -164,6 +164,7 @@ class FaceDataset(Sequence[Sample]):
         shapes |= {"id_embedding": (rows, self.id_width), "quality": (rows,), "keys.offsets": (rows + 1,)}
         shapes |= {"person_rows": (rows,), "person_begin": (people + 1,), "person_mixed": (people,)}
         shapes |= {"people.offsets": (people + 1,)}
+        shapes["photo_corners"] = (rows, *CORNERS)
         for name, shape in shapes.items():
             found = columns[name].shape if name in columns else None
             if found != shape:
@@ -183,9 +184,9 @@ class FaceDataset(Sequence[Sample]):
         shard, key = int(columns["shard"][row]), self._keys[row]
         places = zip(columns["begin"][row].tolist(), columns["length"][row].tolist(), strict=True)
         image, mask, facts = (self._files.read(shard, begin, length) for begin, length in places)
-        vectors = columns["landmarks"][row], columns["id_embedding"][row]
+        arrays = [columns[name][row] for name in ("landmarks", "id_embedding", "photo_corners")]
         numbers = int(columns["person"][row]), int(columns["class_word"][row])
-        found = row_digest(key, (image, mask, facts), *vectors, *numbers)
+        found = row_digest(key, (image, mask, facts), arrays, *numbers)
         if found != columns["sha256"][row].tobytes():
             path = self.folder / self._card["shards"][shard]["file"]
             raise DatasetError(
@@ -207,3 +208,15 @@ class FaceDataset(Sequence[Sample]):
             size = f"{pixels.shape[1]} x {pixels.shape[0]}"
             raise DatasetError(f"{self.folder}: picture {key} is {size}, not {self.image_size} wide and high")
         return pixels
+
+
+def _inside(corners: NDArray[np.float32], size: int) -> Tensor:
+    """(1, S, S) uint8: 1 at the pixels whose centres lie in the quadrilateral with these corners (4, 2)."""
+    along = np.roll(corners, -1, axis=0) - corners  # (4, 2): the sides, in order
+    area = (corners[:, 0] * np.roll(corners[:, 1], -1) - corners[:, 1] * np.roll(corners[:, 0], -1)).sum()
+    turn = 1.0 if area > 0 else -1.0  # corners may go around either way
+    pixels = np.arange(size, dtype=np.float32)
+    inside = np.ones((size, size), bool)
+    for (x, y), (right, down) in zip(corners, along, strict=True):
+        inside &= turn * ((pixels[:, None] - y) * right - (pixels[None] - x) * down) >= 0
+    return torch.from_numpy(inside.astype(np.uint8))[None]

@@ -13,7 +13,7 @@ import re
 import shutil
 import tarfile
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -30,7 +30,7 @@ CARD, INDEX = "dataset.json", "index.safetensors"
 KIND, VERSION = "adaface-dataset", 1
 IMAGE_TYPES = ("jpg", "png", "webp")
 PARTS = ("image", "mask", "facts")  # order of the columns `begin` and `length` (N, 3)
-LANDMARKS = (5, 2)
+LANDMARKS, CORNERS = (5, 2), (4, 2)
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,80}")
 _WRITING = ".writing"
 _BLOCK = tarfile.BLOCKSIZE
@@ -45,8 +45,10 @@ class Entry:
     key: its name in the tar; without a dot, at which WebDataset would split it. image: an encoded file,
     (S, S) RGB. mask: a PNG, (S, S) grey, 255 on the person and 0 elsewhere; None: not known. person: any
     text. mixed: the photos of this "person" show different people. landmarks: (5, 2) in pixels of `image`,
-    order of YuNet. id_embedding: (D_id,), unit. quality: in (0, 1]. facts: what else is known, as JSON; row,
-    person, class_word, landmarks and quality are put beside them, for tools that read the tar alone.
+    order of YuNet. id_embedding: (D_id,), unit. quality: in (0, 1]. photo_corners: (4, 2), going around the
+    photo in pixels of `image`; what lies outside is no picture; None: the photo fills it. facts: what else is
+    known, as JSON; row, person, class_word, landmarks and quality are put beside them, for tools that read
+    the tar alone.
     Raises ConfigError: a value that cannot be written.
     """
 
@@ -60,6 +62,7 @@ class Entry:
     mixed: bool = False
     class_word: str = "person"
     quality: float = 1.0
+    photo_corners: Floats | None = None
     facts: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -67,13 +70,11 @@ class Entry:
             raise ConfigError(f"key {self.key!r}: give 1 to 80 letters of A-Z, a-z, 0-9, - and _")
         if self.image_type not in IMAGE_TYPES or not self.image:
             raise ConfigError(f"{self.key}: image_type={self.image_type!r}. Give {', '.join(IMAGE_TYPES)}")
-        object.__setattr__(self, "landmarks", np.asarray(self.landmarks, np.float32))
-        object.__setattr__(self, "id_embedding", np.asarray(self.id_embedding, np.float32))
-        if self.landmarks.shape != LANDMARKS or self.id_embedding.ndim != 1:
-            shapes = f"landmarks {self.landmarks.shape}, id_embedding {self.id_embedding.shape}"
-            raise ConfigError(f"{self.key}: {shapes}. Give (5, 2) and (D_id,)")
-        if not (np.isfinite(self.landmarks).all() and np.isfinite(self.id_embedding).all()):
-            raise ConfigError(f"{self.key}: landmarks or id_embedding are not numbers. Leave the picture out")
+        shapes = {"landmarks": LANDMARKS, "id_embedding": (-1,), "photo_corners": CORNERS}
+        for name, shape in shapes.items():
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, _checked(self.key, name, value, shape))
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,9 @@ class ShardWriter:
             begins = [_put(tar, entry, part, data) for part, data in zip(PARTS, files, strict=True)]
         except OSError as error:
             raise _not_written(self.folder, error) from error
-        digest = row_digest(entry.key, files, entry.landmarks, entry.id_embedding, person, word)
+        corners = np.full(CORNERS, np.nan, np.float32) if entry.photo_corners is None else entry.photo_corners
+        arrays = (entry.landmarks, entry.id_embedding, corners)
+        digest = row_digest(entry.key, files, arrays, person, word)
         row = {
             "shard": np.int32(len(self._shards)),
             "begin": np.array(begins, np.int64),
@@ -178,6 +181,7 @@ class ShardWriter:
             "class_word": np.uint8(word),
             "landmarks": entry.landmarks,
             "id_embedding": entry.id_embedding,
+            "photo_corners": corners,
             "quality": np.float32(entry.quality),
             "sha256": np.frombuffer(digest, np.uint8),
         }
@@ -323,21 +327,28 @@ def read_card(folder: Path) -> dict[str, Any]:
     return card
 
 
-def row_digest(
-    key: str, files: tuple[bytes, ...], landmarks: Floats, id_embedding: Floats, person: int, word: int
-) -> bytes:
+def row_digest(key: str, files: Sequence[bytes], arrays: Sequence[Floats], person: int, word: int) -> bytes:
     """sha256 of all that a row says, wherever it lies: files, numbers, names."""
     total = hashlib.sha256(f"{key}\0{person}\0{word}\0{[len(data) for data in files]}\n".encode())
     for data in files:
         total.update(data)
-    total.update(np.ascontiguousarray(landmarks, "<f4").data)
-    total.update(np.ascontiguousarray(id_embedding, "<f4").data)
+    for array in arrays:
+        total.update(np.ascontiguousarray(array, "<f4").data)
     return total.digest()
 
 
 def shard_name(number: int) -> str:
     """The file name of a shard."""
     return f"shard-{number:06d}.tar"
+
+
+def _checked(key: str, name: str, value: Floats, shape: tuple[int, ...]) -> Floats:
+    found = np.asarray(value, np.float32)
+    if found.ndim != len(shape) or (min(shape) > 0 and found.shape != shape):
+        raise ConfigError(f"{key}: {name} {found.shape}: give {shape if min(shape) > 0 else '(D_id,)'}")
+    if not np.isfinite(found).all():
+        raise ConfigError(f"{key}: {name} are not numbers. Leave the picture out")
+    return found
 
 
 def _put(tar: tarfile.TarFile, entry: Entry, part: str, data: bytes) -> int:
