@@ -18,6 +18,7 @@ AdaFaceError
 │   ├── StackError        a stack whose manifest, parts or hashes do not fit
 │   └── DatasetError      a prepared data set that is cut off, changed, or not of one piece
 ├── MissingFileError      a file or folder that is not there
+├── NonFiniteError        a training whose loss or gradients are no numbers any more; names its report
 ├── HubError              the hub cannot be asked, or has not (or sent not) what was asked for
 ├── LicenceError          weights that may not be used as was asked
 ├── WorkerError           a process that did a part of the work died
@@ -108,6 +109,10 @@ class DatasetError(FormatError):
 
 class MissingFileError(AdaFaceError):
     """A file or folder that is not there."""
+
+
+class NonFiniteError(AdaFaceError):
+    """A training's loss or gradients are no numbers any more; the message names the report of the step."""
 
 
 class HubError(AdaFaceError):
