@@ -11,6 +11,7 @@ BIN := .venv/bin
 # Where torch comes from: an index of wheels, e.g. https://download.pytorch.org/whl/cpu, or .../whl/cu126 for CUDA
 # 12.6 (https://pytorch.org/get-started/locally names them). Empty: wherever pip is set up to look.
 TORCH_INDEX ?=
+EXTRAS ?= demo,dev
 ARGS ?=
 
 .PHONY: help venv demo test test-all lint format wheel clean
@@ -21,6 +22,7 @@ help:  ## this list
 	@echo "  Each of them takes"
 	@echo "  TORCH_INDEX=URL  an index of torch wheels: https://download.pytorch.org/whl/cpu for CPUs,"
 	@echo "                   https://download.pytorch.org/whl/cu126 for CUDA 12.6; empty: pip's own choice"
+	@echo "  EXTRAS=NAMES     extras of the package to install: demo,dev unless told; demo,dev,ray tests Ray too"
 	@echo "  PYTHON=PATH      the Python 3.11 or 3.12 to make .venv with"
 	@echo "  ARGS=...         for adaface (demo) or pytest (test)"
 
@@ -28,7 +30,7 @@ venv:  ## make or mend .venv (the other targets do this by themselves)
 	@if [ -z "$(PYTHON)" ]; then \
 		echo "No Python 3.11 or 3.12 on the path. Install one, or say where it is: make PYTHON=/path/to/python3.11 ..." >&2; \
 		exit 1; fi
-	@"$(PYTHON)" scripts/environment.py --torch-index "$(TORCH_INDEX)"
+	@"$(PYTHON)" scripts/environment.py --torch-index "$(TORCH_INDEX)" --extras "$(EXTRAS)"
 
 demo: venv  ## a grid of pictures of the astronaut: out/demo/grid.png
 	@$(BIN)/adaface demo -o out/demo $(ARGS)

@@ -4,6 +4,7 @@ import re
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 UNET = "model.diffusion_model."
@@ -166,3 +167,31 @@ def ldm_file(base_pipe, tmp_path_factory):
     path = tmp_path_factory.mktemp("ldm") / "tiny.safetensors"
     save_file(ldm_tensors(base_pipe), path, metadata={"modelspec.title": "tiny"})
     return path
+
+
+def metadata(path):
+    """The texts in a safetensors file's header."""
+    with safe_open(path, "pt") as file:
+        return file.metadata()
+
+
+def part(tensors, beginning):
+    """The tensors whose names begin so."""
+    return {name: value for name, value in tensors.items() if name.startswith(beginning)}
+
+
+def files(folder):
+    """A folder's files, by their names in it."""
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def opened(folder):
+    """A diffusers folder as a pipeline."""
+    from diffusers import StableDiffusionPipeline
+
+    from adaface.text.folder import load_text_encoder, load_tokenizer
+
+    return StableDiffusionPipeline.from_pretrained(
+        folder, text_encoder=load_text_encoder(folder / "text_encoder"),
+        tokenizer=load_tokenizer(folder / "tokenizer"), local_files_only=True, use_safetensors=True,
+    )  # fmt: skip

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import secrets
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 
@@ -33,6 +34,19 @@ def write_atomic(path: str | Path, write: Callable[[Path], object]) -> Path:
     finally:
         _drop(beside)
     return path
+
+
+def need_room(folder: Path, count: int, advice: str = "Free space, or choose another place") -> None:
+    """Raises WriteError: the disk that `folder` is on, or will be on, has less than `count` bytes free."""
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    try:
+        free = shutil.disk_usage(there).free
+    except OSError:  # the write itself will say what is wrong
+        return
+    if free < count:
+        raise WriteError(
+            f"{folder}: {count / 1e9:.2f} GB are to be written, {free / 1e9:.2f} GB are free. {advice}"
+        )
 
 
 def sha256(path: str | Path) -> str:

@@ -3,19 +3,16 @@
 import json
 import os
 import shutil
-from pathlib import Path
 
 import pytest
 import torch
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from adaface.checkpoints.ldm import SD15, open_ldm
+from adaface.checkpoints.ldm import open_ldm
 from adaface.checkpoints.surgery.common import ORIGIN
 from adaface.checkpoints.surgery.extracting import extract
-from adaface.checkpoints.surgery.folders import copy_rest
 from adaface.checkpoints.surgery.swapping import swap
-from adaface.checkpoints.surgery.writing import need_room, new_folder
+from adaface.checkpoints.surgery.writing import new_folder
 from adaface.errors import (
     ConfigError,
     DamagedFileError,
@@ -24,34 +21,8 @@ from adaface.errors import (
     WriteError,
     WrongModelError,
 )
-from adaface.files import sha256
-from adaface.text.folder import load_text_encoder
-from tiny_ldm import TEXT, UNET, VAE, assert_same, changed, ldm_vae, models
-
-
-@pytest.fixture
-def other(ldm_file, tmp_path):
-    """An LDM file with other numbers everywhere."""
-    return changed(ldm_file, tmp_path / "other.safetensors", seed=1)
-
-
-@pytest.fixture
-def other_folder(other, base_folder, tmp_path):
-    """The same models as a diffusers folder."""
-    return extract(other, "pipeline", tmp_path / "other-folder", base_folder).path
-
-
-def metadata(path):
-    with safe_open(path, "pt") as file:
-        return file.metadata()
-
-
-def part(tensors, beginning):
-    return {name: value for name, value in tensors.items() if name.startswith(beginning)}
-
-
-def files(folder):
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+from adaface.files import need_room, sha256
+from tiny_ldm import TEXT, UNET, VAE, assert_same, files, metadata, models, opened, part
 
 
 @pytest.mark.parametrize(("role", "prefix"), [("text_encoder", TEXT), ("vae", VAE)])
@@ -74,17 +45,6 @@ def test_swapping_in_a_folder_gives_the_same_models(
     folder = swap(base_folder, given, tmp_path / "out", role).path
     file = swap(ldm_file, other, tmp_path / "out.safetensors", role).path
     assert_same(models(opened(folder)), models(open_ldm(file, config=base_folder)))
-
-
-def opened(folder):
-    from diffusers import StableDiffusionPipeline
-
-    from adaface.text.folder import load_tokenizer
-
-    return StableDiffusionPipeline.from_pretrained(
-        folder, text_encoder=load_text_encoder(folder / "text_encoder"),
-        tokenizer=load_tokenizer(folder / "tokenizer"), local_files_only=True, use_safetensors=True,
-    )  # fmt: skip
 
 
 def test_a_folders_other_files_are_copied_and_no_stale_weights(base_folder, other_folder, tmp_path):
@@ -193,6 +153,7 @@ def test_progress_is_told_to_the_end(ldm_file, other, tmp_path):
 
 def test_keys_that_do_not_fit_are_one_error_and_nothing_is_written(ldm_file, other, tmp_path):
     tensors = load_file(other)
+    before_names = [name.removeprefix(VAE) for name in tensors]
     for name in list(part(tensors, VAE + "encoder.down.0")):
         del tensors[name]
     tensors[VAE + "decoder.conv_in.bias"] = torch.zeros(7)
@@ -204,7 +165,8 @@ def test_keys_that_do_not_fit_are_one_error_and_nothing_is_written(ldm_file, oth
     message = str(caught.value)
     assert f"{other}: its VAE does not fit the one in {ldm_file}" in message
     assert "missing (encoder.down.0.block.0.conv1.bias, " in message
-    assert "and 2 more)" in message
+    missing = [name for name in before_names if name.startswith("encoder.down.0")]
+    assert all(name in message for name in missing)
     assert "1 not known (decoder.new)" in message
     assert "1 of another shape (decoder.conv_in.bias (7,) for (8,))" in message
     assert set(tmp_path.iterdir()) == before
@@ -300,6 +262,17 @@ def test_a_full_disk_leaves_nothing_behind(target, ldm_file, base_folder, other,
     assert set(tmp_path.iterdir()) == before
 
 
+def test_a_folder_that_lacks_a_model_is_told_before_anything_is_written(base_folder, other_folder, tmp_path):
+    base = shutil.copytree(base_folder, tmp_path / "base")
+    (base / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    before = set(tmp_path.iterdir())
+    with pytest.raises(
+        MissingFileError, match=r"unet: no diffusion_pytorch_model.safetensors in it; the UNet"
+    ):
+        swap(base, other_folder, tmp_path / "out", "vae")
+    assert set(tmp_path.iterdir()) == before
+
+
 def test_a_disk_without_room_is_told_before_anything_is_written(tmp_path, monkeypatch):
     free = shutil.disk_usage(tmp_path).free
     with pytest.raises(WriteError, match=r"\d GB are to be written, .* GB are free. Free space, or choose"):
@@ -322,79 +295,3 @@ def test_a_stopped_run_leaves_nothing_behind(base_folder, other, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         swap(base_folder, other, tmp_path / "out", "vae", tell=stop)
     assert set(tmp_path.iterdir()) == before
-
-
-@pytest.mark.parametrize(("role", "prefix"), [("unet", UNET), ("vae", VAE), ("text_encoder", TEXT)])
-def test_a_model_comes_out_as_a_file_without_its_prefix(role, prefix, ldm_file, tmp_path):
-    out = extract(ldm_file, role, tmp_path / "out.safetensors").path
-    keep = "text_model." if role == "text_encoder" else ""
-    expected = {keep + k.removeprefix(prefix): v for k, v in part(load_file(ldm_file), prefix).items()}
-    expected.pop("text_model.embeddings.position_ids", None)
-    assert_same(load_file(out), expected)
-
-
-@pytest.mark.parametrize("role", ["vae", "text_encoder"])
-def test_what_was_taken_out_goes_back_in(role, ldm_file, other, tmp_path):
-    alone = extract(other, role, tmp_path / "alone.safetensors").path
-    a = swap(ldm_file, alone, tmp_path / "a.safetensors", role).path
-    b = swap(ldm_file, other, tmp_path / "b.safetensors", role).path
-    assert_same(load_file(a), load_file(b))
-
-
-def test_a_whole_file_becomes_the_folder_it_was_made_of(ldm_file, base_folder, base_pipe, tmp_path):
-    out = extract(ldm_file, "pipeline", tmp_path / "out", base_folder).path
-    assert_same(models(opened(out)), models(base_pipe))
-    assert files(out).keys() == files(base_folder).keys()
-
-
-def test_the_shipped_configs_bring_no_words_of_their_own(tmp_path):
-    copy_rest(SD15, tmp_path / "out", ["unet", "vae", "text_encoder"])
-    names = {p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*") if p.is_file()}
-    tokenizer = ("LICENSE", "merges.txt", "special_tokens_map.json", "tokenizer_config.json", "vocab.json")
-    assert names == {
-        "model_index.json", "scheduler/scheduler_config.json", "unet/config.json", "vae/config.json",
-        "text_encoder/config.json", *(f"tokenizer/{name}" for name in tokenizer),
-    }  # fmt: skip
-
-
-def test_a_model_comes_out_of_a_folder_with_its_own_config(base_folder, base_pipe, tmp_path):
-    from diffusers import AutoencoderKL
-
-    vae = AutoencoderKL.from_pretrained(extract(base_folder, "vae", tmp_path / "vae").path)
-    assert_same(vae.state_dict(), base_pipe.vae.state_dict())
-    assert ldm_vae(vae).keys() == ldm_vae(base_pipe.vae).keys()
-
-
-def test_a_model_of_other_sizes_needs_its_configs(ldm_file, tmp_path):
-    with pytest.raises(FormatError, match="does not fit vae/config.json in"):
-        extract(ldm_file, "vae", tmp_path / "vae")
-    assert not (tmp_path / "vae").exists()
-
-
-def test_a_pipeline_is_a_folder(ldm_file, base_folder, tmp_path):
-    with pytest.raises(ConfigError, match="a pipeline is a folder"):
-        extract(ldm_file, "pipeline", tmp_path / "x.safetensors", base_folder)
-
-
-def test_an_unknown_role_names_the_known(ldm_file, tmp_path):
-    with pytest.raises(ConfigError, match="'lora': not a model of a checkpoint. Choose from unet, vae"):
-        extract(ldm_file, "lora", tmp_path / "x.safetensors")
-
-
-def test_shards_are_read_as_one(base_folder, other_folder, ldm_file, other, tmp_path):
-    place = other_folder / "vae"
-    tensors = load_file(place / "diffusion_pytorch_model.safetensors")
-    (place / "diffusion_pytorch_model.safetensors").unlink()
-    halves = {"a.safetensors": list(tensors)[::2], "b.safetensors": list(tensors)[1::2]}
-    for name, keys in halves.items():
-        save_file({key: tensors[key] for key in keys}, place / name)
-    index = {key: name for name, keys in halves.items() for key in keys}
-    (place / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
-    out = swap(ldm_file, other_folder, tmp_path / "out.safetensors", "vae").path
-    assert_same(part(load_file(out), VAE), part(load_file(other), VAE))
-    told = json.loads(metadata(out)[ORIGIN])["inputs"]
-    assert [Path(item["file"]).name for item in told] == [
-        "tiny.safetensors",
-        "a.safetensors",
-        "b.safetensors",
-    ]

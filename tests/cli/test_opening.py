@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -44,6 +45,11 @@ def test_a_path_that_is_not_there_is_told_before_a_model_is_opened(person, no_mo
 )
 def test_another_folder_as_the_base_is_told_by_what_it_is(person, tiny_stack, no_models, inside, message):
     assert message in error("generate", "--identity", person, "-p", PROMPT, "--base", tiny_stack / inside)
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="this system has no /proc")
+def test_a_folder_of_the_systems_own_is_refused_before_anything_is_drawn(person, no_models):
+    assert "not writable" in error("generate", "--identity", person, "-p", PROMPT, "-o", "/proc/pictures")
 
 
 def test_commercial_use_is_refused_by_the_licence_of_a_persons_file(person, no_models):

@@ -5,10 +5,18 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 
 import tiny
-from adaface.errors import ConfigError, FormatError, LicenceError, MissingFileError, StackError
-from adaface.pipelines.canvas.controlnet import check_controlnet
+from adaface.errors import (
+    ConfigError,
+    FormatError,
+    LicenceError,
+    MissingFileError,
+    StackError,
+    WrongModelError,
+)
+from adaface.pipelines.canvas.controlnet import check_controlnet, load_controlnet
 from adaface.pipelines.manifest import Part
 from adaface.pipelines.personalizer import Personalizer
 from adaface.pipelines.stack import Stack, write_manifest
@@ -118,13 +126,23 @@ def test_a_controlnet_that_is_none_is_told(tmp_path, tiny_stack, controlled):
     (tmp_path / "net.pth").write_bytes(b"x")
     with pytest.raises(FormatError, match="net.pth: a file.*from_single_file"):
         check_controlnet(tmp_path / "net.pth")
-    with pytest.raises(FormatError, match="not a ControlNet .no readable config.json"):
+    with pytest.raises(MissingFileError, match="neither model_index.json nor config.json in it"):
         check_controlnet(tmp_path)
-    with pytest.raises(FormatError, match="a UNet2DConditionModel, not a ControlNetModel"):
+    with pytest.raises(WrongModelError, match="unet: a UNet alone; expected here: a ControlNet"):
         check_controlnet(tiny_stack / "base" / "unet")
     (tmp_path / "config.json").write_text('{"_class_name": "ControlNetModel"}')
     with pytest.raises(MissingFileError, match="diffusion_pytorch_model.safetensors: no such file"):
         check_controlnet(tmp_path)
+
+
+def test_a_controlnet_of_half_precision_files_alone_is_opened(tmp_path, controlled):
+    own, _ = controlled
+    own.controlnet.save_pretrained(tmp_path, variant="fp16")
+    assert [file.name for file in tmp_path.glob("*.safetensors")] == [
+        "diffusion_pytorch_model.fp16.safetensors"
+    ]
+    opened = load_controlnet(tmp_path, torch.device("cpu"), torch.float32)
+    assert all(map(torch.equal, opened.parameters(), own.controlnet.parameters()))
 
 
 def test_a_controlnet_whose_weights_are_broken_is_told(tmp_path, controlled, personalizer, person):

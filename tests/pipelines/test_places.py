@@ -1,8 +1,9 @@
 """Models named by the caller: a base as folder, file or repository, other encoders, licences, families."""
 
-import importlib.util
 import json
 import shutil
+import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -184,6 +185,23 @@ def test_a_base_whose_licence_nobody_knows_is_refused_for_commercial_use(tiny_st
         Personalizer.from_pretrained(tiny_stack, base=other, device="cpu", commercial_safe=True)
 
 
+def test_a_part_of_the_hub_whose_licence_cannot_be_asked_for_is_refused_for_commercial_use(tiny_stack):
+    stack = Stack.load(tiny_stack).with_parts({"vae": "hub:owner/vae"})
+    with pytest.raises(LicenceError, match=r"vae: could not be asked for \(.*\) \(not known to allow it\)"):
+        stack.require_commercial("vae")
+
+
+def test_people_whose_files_forbid_commercial_use_are_not_drawn_for_it(personalizer, person):
+    safe = Personalizer(
+        personalizer.pipe, personalizer.encoder, personalizer.id_prompter, commercial_safe=True
+    )
+    research = replace(person, provenance={**person.provenance, "licence": "research only"})
+    with pytest.raises(LicenceError, match=r"person: research only \(forbids it\)"):
+        safe.generate(PROMPT, research)
+    free = replace(person, provenance={**person.provenance, "licence": "MIT"})
+    assert len(safe.generate(PROMPT, free, num_images=1, steps=1)) == 1
+
+
 # --- the manifest
 
 
@@ -252,27 +270,28 @@ def test_half_precision_on_mps_becomes_float32_and_is_told(caplog):
     assert choose_dtype(None, torch.device("cuda")) == torch.float16
 
 
-def test_offloading_needs_a_package_and_names_its_extra():
-    if importlib.util.find_spec("accelerate") is not None:
-        pytest.skip("accelerate is installed here")
+def test_offloading_needs_a_package_and_names_its_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "accelerate", None)  # as if it were not installed
     with pytest.raises(MissingExtra, match=r"accelerate is not installed.*adaface\[offload\]"):
-        Memory("model").home(torch.device("cuda"))
+        Memory("model", device=torch.device("cuda"))
 
 
 @pytest.mark.parametrize("kind", ["model", "sequential"])
 def test_offloaded_models_visit_the_device_in_each_call(tiny_stack, kind, monkeypatch):
     """accelerate's part is diffusers' own; that it is asked for, with the device, is ours."""
-    from adaface.pipelines.base import BaseParts, StableDiffusionPipeline, load_base, own_pipeline, place_base
+    from adaface.pipelines.base import BaseParts, StableDiffusionPipeline, load_base, own_pipeline
 
     asked = []
     name = f"enable_{kind}_cpu_offload"
     monkeypatch.setattr(StableDiffusionPipeline, name, lambda self, device: asked.append(device))
     pipe = load_base(BaseParts(tiny_stack / "base"), torch.device("cpu"), torch.bfloat16)
-    placed = place_base(pipe, Memory(kind), torch.device("cuda:1"))
-    own_pipeline(placed)
+    memory = Memory(kind, device=torch.device("cuda:1"))
+    memory.settle(pipe)
+    own_pipeline(pipe, memory=memory)
     assert asked == [torch.device("cuda:1")]
-    assert placed.text_encoder.dtype == torch.float32
-    assert placed.unet.dtype == torch.bfloat16
+    assert memory.home == torch.device("cpu")
+    assert pipe.text_encoder.dtype == torch.float32
+    assert pipe.unet.dtype == torch.bfloat16
 
 
 # --- one LDM file

@@ -172,7 +172,7 @@ def test_too_little_room_is_told_before_anything_is_fetched(hub, tmp_path, monke
     command = [sys.executable, "-c", code, "setup", "sd15", "-y", "-o", str(tmp_path / "stack")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "GB are still to come, but 0.0 GB are free. Free space, or choose another folder" in done.stderr
+    assert "GB are to be written, 0.00 GB are free. Free space, or choose another folder" in done.stderr
     assert hub.log == []
 
 

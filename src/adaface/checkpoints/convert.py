@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adaface.checkpoints.original import OriginalEncoder, Skipped, read_original
-from adaface.checkpoints.surgery.writing import need_room, new_folder
+from adaface.checkpoints.surgery.writing import new_folder
 from adaface.encoder.config import AdaFaceEncoderConfig
 from adaface.encoder.folder import write_encoder
 from adaface.errors import ConfigError
-from adaface.files import sha256
+from adaface.files import need_room, sha256
 
 UNKNOWN = "unknown"
 

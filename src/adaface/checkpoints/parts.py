@@ -19,7 +19,7 @@ TITLES = {
 }  # fmt: skip
 ALONE = {Kind.UNET: "unet", Kind.VAE: "vae", Kind.TEXT_ENCODER: "text_encoder"}
 STEMS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
-SHOWN = 8  # names that an error lists of each sort
+SHOWN = 40  # names that an error lists of each sort
 Shape = tuple[int, ...]
 
 _PREFIXES = {"unet": (UNET,), "vae": (VAE,), "text_encoder": (f"{TEXT}transformer.", "text_model.")}
@@ -137,21 +137,27 @@ def component_folder(folder: Path, role: str) -> Path:
 
 
 def open_component(folder: str | Path, role: str) -> Weights:
-    """Weights of one model of a diffusers folder: one file or shards, safetensors before .bin, any variant.
+    """Weights of one model of a diffusers folder. Raises as `component_files` and `open_tensors`."""
+    files = [open_tensors(file) for file in component_files(folder, role)]
+    return files[0] if len(files) == 1 else ManyWeights(files)
 
-    Raises MissingFileError: there are none. Further what `open_tensors` raises.
+
+def component_files(folder: str | Path, role: str) -> list[Path]:
+    """Files of one model's weights: one file or shards, safetensors before .bin, any variant.
+
+    Raises MissingFileError: there are none.
     """
     place, stem = component_folder(Path(folder), role), STEMS[role]
     if (place / f"{stem}.safetensors").is_file():
-        return open_tensors(place / f"{stem}.safetensors")
+        return [place / f"{stem}.safetensors"]
     for index in (f"{stem}.safetensors.index.json", f"{stem}.bin.index.json"):
         if (place / index).is_file():
-            files = sorted(set(read_json(place / index).get("weight_map", {}).values()))
-            return ManyWeights([open_tensors(place / name) for name in files])
+            names = sorted(set(read_json(place / index).get("weight_map", {}).values()))
+            return [place / name for name in names]
     for pattern in (f"{stem}.*.safetensors", f"{stem}.bin", "pytorch_model.bin", f"{stem}.*.bin"):
         found = sorted(p for p in place.glob(pattern) if not fnmatch.fnmatch(p.name, "*non_ema*"))
         if found:
-            return open_tensors(found[0])
+            return found[:1]
     raise MissingFileError(
         f"{place}: no {stem}.safetensors in it; the {TITLES[role]} of a diffusers folder is expected there. "
         "Copy or download the folder again"

@@ -1,8 +1,8 @@
 """Where pictures go: checks before the work, PNG files with their settings inside, and the grid."""
 
 import json
-import os
 import re
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,8 +25,11 @@ def check_folder(folder: Path) -> None:
     there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
     if not there.is_dir():
         raise WriteError(f"{there}: a file, not a folder. Choose another place for the pictures (-o)")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise WriteError(f"{there}: no permission to write there. Choose another place (-o)")
+    try:  # permissions alone do not tell: a file system may be read-only, or made up by the system
+        with tempfile.TemporaryFile(dir=there):
+            return
+    except OSError as error:
+        raise WriteError(f"{there}: not writable ({error.strerror}). Choose another place (-o)") from error
 
 
 def check_inputs(folder: Path, inputs: Iterable[str | Path], seeds: range) -> None:

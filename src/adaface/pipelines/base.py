@@ -28,11 +28,7 @@ __all__ = [
     "ddim",
     "load_base",
     "own_pipeline",
-    "place_base",
 ]
-
-OFFLOAD = "adaface_offload"  # attribute of a pipeline whose models wait on the CPU: (kind, device)
-_KINDS = {"model": "enable_model_cpu_offload", "sequential": "enable_sequential_cpu_offload"}
 
 
 @dataclass(frozen=True)
@@ -90,20 +86,6 @@ def base_parts(stack: Stack, safety_checker: bool = True) -> BaseParts:
     return BaseParts(stack.path("base"), own["text_encoder"], own["vae"], checked)
 
 
-def place_base(
-    pipe: StableDiffusionPipeline, memory: Memory, device: torch.device
-) -> StableDiffusionPipeline:
-    """Set how a pipeline saves memory; offloaded models wait on the CPU and visit `device` in each call.
-
-    Then the text encoder, which is small, stays on the CPU, in float32: half precision is slow there.
-    """
-    memory.settle(pipe)
-    if memory.offload is not None:
-        pipe.text_encoder.float()
-        setattr(pipe, OFFLOAD, (memory.offload, device))
-    return pipe
-
-
 def check_family(parts: BaseParts, width: int) -> None:
     """Are base and text encoder of the family that an encoder of rows `width` wide was trained for?
 
@@ -146,22 +128,24 @@ def _checker(parts: BaseParts) -> dict[str, Any]:
 
 
 def own_pipeline(
-    pipe: StableDiffusionPipeline, kind: type[Any] = StableDiffusionPipeline, **more: Any
+    pipe: StableDiffusionPipeline,
+    kind: type[Any] = StableDiffusionPipeline,
+    memory: Memory | None = None,
+    **more: Any,
 ) -> Any:
     """A pipeline for one call: shares the models of `pipe`, but has its own DDIM scheduler and guidance.
 
     It takes prompt embeddings only, so that the text encoder stays out of it. `pipe` is not changed. A safety
-    checker of `pipe` stays in force. kind: a stock pipeline over the same parts. more: the parts that it has
-    beside these, such as a ControlNet.
+    checker of `pipe` stays in force. kind: a stock pipeline over the same parts. memory: whether and where to
+    offloaded models go. more: the parts that it has beside these, such as a ControlNet.
     """
     parts: dict[str, Any] = {**pipe.components, "text_encoder": None, "tokenizer": None, **more}
     parts["scheduler"] = ddim(parts["scheduler"])
     with quiet():
         own = kind(**parts, requires_safety_checker=parts.get("safety_checker") is not None)
     own.set_progress_bar_config(disable=True)
-    if (wanted := getattr(pipe, OFFLOAD, None)) is not None:
-        offload, device = wanted
-        getattr(own, _KINDS[offload])(device=device)
+    if memory is not None:
+        memory.visit(own)
     return own
 
 

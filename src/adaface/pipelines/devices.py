@@ -12,6 +12,7 @@ from adaface.optional import require
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 SHORT = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 OFFLOADS = ("model", "sequential")
+CPU = torch.device("cpu")
 
 _log = logging.getLogger(__name__)
 
@@ -22,35 +23,44 @@ class Memory:
 
     offload: None, "model" (each model visits the device when it is needed) or "sequential" (each layer does:
     least memory, very slow). slicing: pictures are decoded one by one. tiling: and in overlapping tiles, for
-    large ones. Raises ConfigError: another name of offload.
+    large ones. device: where the models work. Raises ConfigError: another name of offload, or one although
+    `device` is the CPU, where there is nothing to offload from. MissingExtra: it needs accelerate.
     """
 
     offload: str | None = None
     slicing: bool = False
     tiling: bool = False
+    device: torch.device = CPU
 
     def __post_init__(self) -> None:
         if self.offload not in (None, *OFFLOADS):
             raise ConfigError(f"offload={self.offload}: give {' or '.join(OFFLOADS)}, or none")
-
-    def home(self, device: torch.device) -> torch.device:
-        """Where models wait: on the CPU if they are offloaded, else on `device`.
-
-        Raises MissingExtra: offloading needs the package accelerate. ConfigError: `device` is the CPU, where
-        there is nothing to offload from.
-        """
-        if self.offload is None:
-            return device
-        if device.type == "cpu":
+        if self.offload is not None and self.device.type == "cpu":
             raise ConfigError(f"offload={self.offload}: the models are on the CPU already. Leave it out")
-        require("accelerate", extra="offload")
-        return torch.device("cpu")
+        if self.offload is not None:
+            require("accelerate", extra="offload")
+
+    @property
+    def home(self) -> torch.device:
+        """Where models wait: on the CPU if they are offloaded, else on `device`."""
+        return self.device if self.offload is None else CPU
 
     def settle(self, pipe: Any) -> None:
-        """Switch the decoder's slicing and tiling of a pipeline on as asked for."""
+        """Switch the decoder's slicing and tiling of a pipeline on as asked for.
+
+        If models are offloaded, the text encoder, which is small, stays on the CPU, in float32: half
+        precision is slow there.
+        """
         for wanted, name in ((self.slicing, "slicing"), (self.tiling, "tiling")):
             if wanted:
                 getattr(pipe.vae, f"enable_{name}")()
+        if self.offload is not None:
+            pipe.text_encoder.float()
+
+    def visit(self, pipe: Any) -> None:
+        """Have the offloaded models of a pipeline visit `device` in its next call."""
+        if self.offload is not None:
+            getattr(pipe, f"enable_{self.offload}_cpu_offload")(device=self.device)
 
 
 def choose_device(device: str | torch.device = "auto") -> torch.device:

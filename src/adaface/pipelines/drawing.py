@@ -15,6 +15,7 @@ from adaface.errors import ConfigError
 from adaface.pipelines.base import StableDiffusionPipeline, own_pipeline
 from adaface.pipelines.canvas.masking import encode, keeping, latent_mask, noise_of, paste
 from adaface.pipelines.canvas.pictures import Canvas, settle, steps_run
+from adaface.pipelines.devices import Memory
 from adaface.pipelines.guidance import StepCallback, guidance_at, is_plain, linear_guidance
 from adaface.pipelines.quiet import quiet
 from adaface.pipelines.settings import Settings
@@ -35,7 +36,7 @@ PIPELINES = {
 class Drawing:
     """What to draw: for each of N pictures its prompt embedding (1, T, D) and its seed; one negative.
 
-    canvas: the pictures to start from. controlnet: the model that reads `canvas.control`.
+    canvas: the pictures to start from. controlnet: the model that reads `canvas.control`. memory: of `pipe`.
     """
 
     prompt_embeds: Sequence[Tensor]
@@ -44,6 +45,7 @@ class Drawing:
     settings: Settings
     canvas: Canvas = field(default_factory=Canvas)
     controlnet: Any = None
+    memory: Memory = field(default_factory=Memory)
 
 
 def draw(
@@ -95,7 +97,7 @@ def _pipeline_for(pipe: StableDiffusionPipeline, plan: Drawing) -> Any:
 
         kind = getattr(diffusers, name)  # loaded when it is first asked for
     more = {} if plan.canvas.control is None else {"controlnet": plan.controlnet}
-    return own_pipeline(pipe, kind, **more)
+    return own_pipeline(pipe, kind, plan.memory, **more)
 
 
 def _check_base(own: Any, settings: Settings) -> None:

@@ -24,7 +24,6 @@ from adaface.pipelines.base import (
     base_parts,
     check_family,
     load_base,
-    place_base,
 )
 from adaface.pipelines.canvas.controlnet import check_controlnet, check_fit, load_controlnet
 from adaface.pipelines.canvas.pictures import check_pictures, open_canvas, settle
@@ -37,6 +36,7 @@ from adaface.pipelines.recognition import stack_analyzer
 from adaface.pipelines.settings import Settings, check_seeds
 from adaface.pipelines.stack import Stack
 from adaface.prompt.embedding import PromptEmbedding, embed_prompt
+from adaface.sources.licences import require_commercial
 from adaface.text.clip import TextEncoder
 
 
@@ -65,16 +65,21 @@ class Personalizer(Embedder):
         settings: Settings | None = None,
         stack: Stack | None = None,
         controlnet: Any = None,
+        memory: Memory | None = None,
+        commercial_safe: bool = False,
     ) -> None:
         """Join models that fit together; `from_pretrained` does it for a stack.
 
         pipe: a stock pipeline with text encoder and tokenizer; it is shared, not changed. analyzer: itself,
         or what makes it at first use. settings: what `generate` takes where its caller gives nothing.
         controlnet: a ControlNetModel for this base, or the path of its diffusers folder, opened at first use.
+        memory: how the models of `pipe` are offloaded; None: not. commercial_safe: `generate` refuses people
+        whose files forbid commercial use.
         """
         super().__init__(encoder, id_prompter, analyzer=analyzer, settings=settings, stack=stack)
         self.pipe = pipe
         self._controlnet = controlnet
+        self.memory, self.commercial_safe = memory or Memory(), commercial_safe
         self.text = TextEncoder(pipe.text_encoder)
         self._text_fingerprint: str | None = None
 
@@ -106,7 +111,8 @@ class Personalizer(Embedder):
         place of the stack's own; a path, or "hub:owner/name@revision". A path that is not there is never
         asked of the hub. device: "auto", "cpu", "cuda", "cuda:1", "mps". dtype: of the base model; None is
         half precision on CUDA, else float32. offload, slicing, tiling: see `devices.Memory`. safety_checker:
-        False leaves out the base's own. commercial_safe: refuse weights that forbid commercial use.
+        False leaves out the base's own. commercial_safe: refuse weights, and people's files, that forbid
+        commercial use; an `analyzer` or a ControlNet that is handed over open has no licence to be seen.
         verify: compare the files with the manifest's hashes first. analyzer: one that is open already, with
         the stack's recogniser. controlnet: for control images, a ControlNetModel, or its diffusers folder
         named as the other parts are; None is the stack's own, if it has one.
@@ -119,10 +125,8 @@ class Personalizer(Embedder):
         own = {"base": base, "text_encoder": text_encoder, "vae": vae}
         own |= {} if ready is not None else {"controlnet": controlnet}
         loaded = with_models(stack, own, encoder, id_prompter, recognizer)
-        memory = Memory(offload, slicing, tiling)
-        chosen = choose_device(device)
-        kind = choose_dtype(dtype, chosen)
-        home = memory.home(chosen)
+        memory = Memory(offload, slicing, tiling, choose_device(device))
+        kind = choose_dtype(dtype, memory.device)
         roles = [role for role in own if role in loaded.roles] + list(ROLES)
         if commercial_safe:
             loaded.require_commercial(*roles)
@@ -130,10 +134,11 @@ class Personalizer(Embedder):
             loaded.verify(*roles)
         if "controlnet" in roles:
             ready = check_controlnet(loaded.path("controlnet"))
-        rows, prompter = load_encoder(loaded, home, analyzer)
+        rows, prompter = load_encoder(loaded, memory.home, analyzer)
         parts = base_parts(loaded, safety_checker)
         check_family(parts, rows.config.width)
-        pipe = place_base(load_base(parts, home, kind), memory, chosen)
+        pipe = load_base(parts, memory.home, kind)
+        memory.settle(pipe)
         make = analyzer or partial(stack_analyzer, loaded)
         return cls(
             pipe,
@@ -143,6 +148,8 @@ class Personalizer(Embedder):
             settings=usual_settings(loaded, rows),
             stack=loaded,
             controlnet=ready,
+            memory=memory,
+            commercial_safe=commercial_safe,
         )
 
     @property
@@ -207,8 +214,8 @@ class Personalizer(Embedder):
         on_step: told steps done and steps in all. on_batch: given each batch as soon as it is drawn, to save
         or show it; its notes are those known before drawing. Raises ConfigError: a setting out of range, or
         one that lacks another. PromptError: a prompt that names somebody else, or is too long. FormatError:
-        an identity made for another kind of base model. ImageError or MissingFileError: a picture that
-        cannot be read. StackError: a ControlNet for another kind of base model.
+        an identity made for another kind of base model. LicenceError: see `from_pretrained`. ImageError or
+        MissingFileError: a picture that cannot be read. StackError: a ControlNet for another kind of base.
         """
         sources = {"init_image": init_image, "mask": mask, "control_image": control_image}
         weights = {"strength": strength, "control_scale": control_scale}
@@ -223,6 +230,8 @@ class Personalizer(Embedder):
         settings = self.settings.override(chosen)
         seeds = check_seeds(seed, num_images)
         people = as_identities(identity)
+        if self.commercial_safe:
+            require_commercial({one.name: one.provenance.get("licence", "") for one in people})
         size = base_size(self.pipe)
         canvas = open_canvas((settings.height or size[0], settings.width or size[1]), **sources)
         settings = settle(settings, canvas)
@@ -249,6 +258,7 @@ class Personalizer(Embedder):
             settings,
             canvas,
             None if control_image is None else self.controlnet,
+            self.memory,
         )
 
         def made(start: int, images: Sequence[Image.Image]) -> Generation:

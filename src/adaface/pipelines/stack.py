@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from adaface import files
-from adaface.errors import ConfigError, FormatError, MissingFileError, StackError
+from adaface.errors import ConfigError, FormatError, HubError, MissingFileError, StackError
 from adaface.face.detect import YUNET_FILE
 from adaface.face.recognize import SFACE as SFACE_SPEC, SFACE_FILE, wheel_model
 from adaface.pipelines import manifest
@@ -136,7 +136,10 @@ class Stack:
             return part.licence
         from adaface.sources.hub import list_files
 
-        return list_files(part.hub, part.revision).licence
+        try:
+            return list_files(part.hub, part.revision).licence
+        except HubError as error:  # whether the files are cached or not: their licence is not
+            return f"could not be asked for ({str(error).split('. ')[0]})"
 
     def path(self, role: str) -> Path:
         """File or folder of `role`; a part of the hub is fetched into the hub's cache first, if need be.

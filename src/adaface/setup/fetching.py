@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from adaface import files
-from adaface.errors import HubError, MissingFileError, WriteError
+from adaface.errors import HubError, MissingFileError
 from adaface.setup.plan import Item, Plan, RolePlan
 from adaface.setup.recipe import DOWNLOADS
 from adaface.sources.hub import PARTIAL, Listing, fetch
@@ -13,6 +13,8 @@ from adaface.sources.hub import PARTIAL, Listing, fetch
 Tell = Callable[[str], None]
 ENCODER, PROMPTER = "encoder", "id_prompter"  # folders of what is converted
 ROOM = 200_000_000  # bytes to spare, for configs, pictures and the file system's own needs
+
+NO_ROOM = "Free space, or choose another folder (-o); --without teacher saves what only training needs"
 
 
 def is_built(folder: Path, role: RolePlan) -> bool:
@@ -29,7 +31,8 @@ def fetch_all(plan: Plan, folder: Path, tell: Tell) -> None:
     """
     wanted = [(role, item) for role in plan.roles if not is_built(folder, role) for item in role.items]
     converted = sum(item.bytes for _, item in wanted if item.to.startswith(DOWNLOADS))  # as large again
-    check_room(folder, sum(_missing(folder / item.to, item.bytes) for _, item in wanted) + converted)
+    needed = sum(_missing(folder / item.to, item.bytes) for _, item in wanted) + converted
+    files.need_room(folder, needed + ROOM if needed else 0, NO_ROOM)
     for role, item in wanted:
         to = folder / item.to
         if not to.is_file():
@@ -38,17 +41,6 @@ def fetch_all(plan: Plan, folder: Path, tell: Tell) -> None:
             fetch(Listing(role.repo, role.revision, role.licence, {item.name: item.remote}), item.name, to)
         else:
             _copy(Path(role.local) / item.name, to, item)
-
-
-def check_room(folder: Path, needed: int) -> None:
-    """Raises WriteError: the disk of `folder` has less than `needed` bytes, and some to spare, free."""
-    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
-    free = shutil.disk_usage(there).free
-    if needed and free < needed + ROOM:
-        raise WriteError(
-            f"{folder}: {needed / 1e9:.1f} GB are still to come, but {free / 1e9:.1f} GB are free. Free "
-            "space, or choose another folder (-o); --without teacher saves what only training needs"
-        )
 
 
 def _missing(path: Path, size: int) -> int:

@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from adaface.checkpoints.kinds import read_json
-from adaface.checkpoints.parts import STEMS
-from adaface.checkpoints.surgery.writing import Entry, Tell, copy_tree, need_room, write_safetensors
+from adaface.checkpoints.parts import ROLES, STEMS, component_files
+from adaface.checkpoints.surgery.writing import Entry, Tell, copy_tree, write_safetensors
 from adaface.errors import FormatError
+from adaface.files import need_room
 
 WEIGHTS = (".safetensors", ".bin", ".ckpt", ".pt", ".msgpack", ".h5", ".onnx", ".index.json")
 PAPERS = (".md", ".txt", ".json")
@@ -25,7 +26,10 @@ def is_weights(file: Path) -> bool:
 
 
 def copy_rest(base: Path, target: Path, replaced: list[str]) -> None:
-    """Copy a diffusers folder's own files, but no weights of the replaced models, in any variant."""
+    """Copy a diffusers folder's own files, but no weights of the replaced models, in any variant.
+
+    Raises MissingFileError: a model is not there. WriteError: no room.
+    """
     index = read_json(base / "model_index.json")
     components = [name for name in index if not name.startswith("_") and (base / name).is_dir()]
 
@@ -33,6 +37,9 @@ def copy_rest(base: Path, target: Path, replaced: list[str]) -> None:
         own = file.parent == base
         return own and (file.name.endswith(PAPERS) or file.name.startswith("LICENSE"))
 
+    for role in ROLES:
+        if role not in replaced and role in index:
+            component_files(base, role)
     need_room(target.parent, sum(_size(base / name) for name in components if name not in replaced))
     copy_tree(base, target, papers)
     for name in components:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from adaface.checkpoints.tensors import DTYPES, Weights
 from adaface.errors import ConfigError, WriteError
-from adaface.files import write_atomic
+from adaface.files import need_room, write_atomic
 
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 Tell = Callable[[int, int], None]  # bytes done, bytes in all
@@ -53,21 +53,6 @@ def write_safetensors(
     need_room(path.parent, total)
     write_atomic(path, lambda beside: _write(beside, entries, metadata, total, tell))
     return total
-
-
-def need_room(folder: Path, count: int) -> None:
-    """Raises WriteError: the disk that `folder` is on, or will be on, has less than `count` bytes free."""
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    try:
-        free = shutil.disk_usage(folder).free
-    except OSError:  # the write itself will say what is wrong
-        return
-    if free < count:
-        raise WriteError(
-            f"{folder}: {count / 1e9:.2f} GB are to be written, {free / 1e9:.2f} GB are free. "
-            "Free space, or choose another place"
-        )
 
 
 def check_free(path: Path, *, overwrite: bool = False) -> None:

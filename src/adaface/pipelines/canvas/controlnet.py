@@ -1,22 +1,24 @@
 """A ControlNet from disk: a diffusers folder -> a model that fits the base."""
 
-import json
+import re
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from adaface.checkpoints.kinds import Kind, expect
 from adaface.errors import FormatError, MissingFileError, StackError
 from adaface.pipelines.quiet import quiet
 
-CLASS = "ControlNetModel"
-WEIGHTS = "diffusion_pytorch_model.safetensors"
+STEM = "diffusion_pytorch_model"
+WEIGHTS = f"{STEM}.safetensors"
 
 
 def check_controlnet(folder: str | Path) -> Path:
     """The folder of a ControlNet, looked at without opening the model.
 
-    Raises MissingFileError: nothing is there, or no weights. FormatError: something else.
+    Raises MissingFileError: nothing is there, or no config or weights. WrongModelError: another model.
+    FormatError: a file.
     """
     path = Path(folder).expanduser()
     what = f"a diffusers folder of a ControlNet (config.json, {WEIGHTS})"
@@ -27,15 +29,18 @@ def check_controlnet(folder: str | Path) -> Path:
             f"{path}: a file. Give {what}; diffusers' ControlNetModel.from_single_file reads single files, "
             "and its save_pretrained writes such a folder"
         )
-    try:
-        kind = json.loads((path / "config.json").read_text(encoding="utf-8"))["_class_name"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FormatError(f"{path}: not a ControlNet (no readable config.json). Give {what}") from error
-    if kind != CLASS:
-        raise FormatError(f"{path}: a {kind}, not a {CLASS}. Give {what}")
-    if not any(path.glob("diffusion_pytorch_model*.safetensors")):
-        raise MissingFileError(f"{path / WEIGHTS}: no such file. Copy the ControlNet's weights there")
+    expect(path, Kind.CONTROLNET)
+    _variant(path)
     return path.resolve()
+
+
+def _variant(folder: Path) -> str | None:
+    """None, or the variant ("fp16") that is there alone. Raises MissingFileError: no weights."""
+    found = sorted(file.name for file in folder.glob(f"{STEM}*.safetensors"))
+    if not found:
+        raise MissingFileError(f"{folder / WEIGHTS}: no such file. Copy the ControlNet's weights there")
+    plain = any(re.fullmatch(rf"{STEM}(-\d+-of-\d+)?\.safetensors", name) for name in found)
+    return None if plain else found[0].removeprefix(f"{STEM}.").split(".")[0].split("-")[0]
 
 
 def load_controlnet(folder: str | Path, device: torch.device, dtype: torch.dtype) -> Any:
@@ -48,7 +53,9 @@ def load_controlnet(folder: str | Path, device: torch.device, dtype: torch.dtype
         with quiet():
             from diffusers import ControlNetModel
 
-            model = ControlNetModel.from_pretrained(path, local_files_only=True, use_safetensors=True)
+            model = ControlNetModel.from_pretrained(
+                path, local_files_only=True, use_safetensors=True, variant=_variant(path)
+            )
             return model.to(device, dtype).eval()
     except (OSError, ValueError, TypeError, RuntimeError, KeyError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
