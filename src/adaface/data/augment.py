@@ -1,7 +1,7 @@
 """A picture moved within its frame: mirrored, made smaller, shifted; by coins that are plain numbers.
 
-Letters: S side of a picture. Source: the original's data loader, without two of its faults: the shift keeps
-within the empty margin instead of rolling the picture around the border, and pixels are averaged, not skipped.
+Letters: S side of a picture. Source: the original's data loader, without two of its faults: the shift
+keeps within the empty margin instead of rolling the picture around the border, and pixels are averaged.
 """
 
 from dataclasses import dataclass, replace
