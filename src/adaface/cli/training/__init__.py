@@ -1,0 +1,1 @@
+"""Commands that train: begin, go on, look again."""

@@ -1,0 +1,65 @@
+"""The settings that every recipe has: on which data and models, from where, how long. No torch in here."""
+
+from dataclasses import dataclass, field
+
+from adaface.errors import ConfigError
+from adaface.training.settings import LoopConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleConfig:
+    """The grid of a run: who, what, and how it is drawn.
+
+    people: how many, evenly spaced over the data set's; 0 draws no grid. prompts: with <person> where the
+    person stands. guidance: at the first and the last of the `steps`. How often: `loop.sample_steps`.
+    """
+
+    people: int = 4
+    prompts: tuple[str, ...] = (
+        "a photo of <person>",
+        "a photo of <person> wearing sunglasses",
+        "a pencil sketch of <person>",
+    )
+    steps: int = 20
+    guidance: tuple[float, float] = (4.0, 1.0)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError: a value out of range."""
+        if self.people < 0 or not self.prompts:
+            raise ConfigError(
+                f"people={self.people}, prompts={list(self.prompts)}: give people >= 0 (0 draws no grid) and "
+                "at least one prompt"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """What is trained on what; a recipe's own config adds to it. Raises ConfigError: a value out of range.
+
+    data: a folder of `adaface prepare`. stack: the models, "mini" or a folder with a stack.json. init_from:
+    where the trained weights start: an encoder folder, a run, one of its checkpoints, "stack" for the
+    stack's own encoder; none for the recipe's own start. batch: samples a step, of all processes and
+    accumulated parts together: their number changes nothing of what is learned. workers: threads of each
+    process that read samples. tensorboard: curves in the run's folder, beside metrics.jsonl.
+    """
+
+    recipe: str
+    data: str | None = None
+    stack: str = "mini"
+    init_from: str | None = None
+    seed: int = 0
+    device: str = "auto"
+    batch: int = 16
+    workers: int = 2
+    tensorboard: bool = True
+    loop: LoopConfig = field(default_factory=LoopConfig)
+    samples: SampleConfig = field(default_factory=SampleConfig)
+
+    def __post_init__(self) -> None:
+        """Check each value."""
+        if self.batch < 1 or self.workers < 0 or self.seed < 0:
+            raise ConfigError(
+                f"batch={self.batch}, workers={self.workers}, seed={self.seed}: give a batch above 0, "
+                "the others at least 0"
+            )

@@ -1,0 +1,124 @@
+"""What a recipe of the inverse encoder trains with: a stack's models, a prepared data set, a start."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator
+
+from adaface.data.dataset import FaceDataset
+from adaface.encoder.fingerprint import text_encoder_fingerprint
+from adaface.encoder.id_prompter import Arc2FacePrompter
+from adaface.encoder.inverse import AdaFaceEncoder
+from adaface.errors import ConfigError, MissingFileError, WrongModelError
+from adaface.pipelines.base import base_parts, load_base
+from adaface.pipelines.quiet import quiet
+from adaface.pipelines.recognition import check_recognizer, recognizer_name
+from adaface.pipelines.stack import Stack
+from adaface.spec import NUM_ID_VECTORS
+from adaface.training.checkpoint import latest
+
+ENCODER = "encoder"  # folder of the trained encoder in a checkpoint and in a run
+STACK = "stack"  # init_from: the stack's own encoder
+FROZEN = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def open_dataset(folder: str | None, stack: Stack) -> FaceDataset:
+    """The prepared data set that a run names.
+
+    Raises ConfigError: it names none. WrongRecognizerError: its ID embeddings are of another recogniser than
+    the stack's. Further what `FaceDataset` raises.
+    """
+    if folder is None:
+        raise ConfigError(
+            "data: no data set is named. Prepare one with `adaface prepare PHOTOS OUT`, then give --data OUT"
+        )
+    dataset = FaceDataset(folder)
+    check_recognizer(recognizer_name(stack), dataset.recognizer)
+    return dataset
+
+
+def open_models(
+    stack: Stack, device: torch.device, frozen: str, encoder: AdaFaceEncoder | None, dataset: FaceDataset
+) -> tuple[Any, Arc2FacePrompter, AdaFaceEncoder]:
+    """A stack's base as a stock pipeline, its ID prompter, and the encoder to be trained, in float32.
+
+    frozen: "fp32", "bf16", or "auto": bf16 on CUDA. encoder: where the training starts; None is a copy of the
+    base's text encoder. Raises WrongModelError: the encoder is for text features of another width. Further
+    what opening the models raises.
+    """
+    pipe = load_base(base_parts(stack, safety_checker=False), torch.device("cpu"), torch.float32)
+    if encoder is None:
+        count = int(stack.settings.get("num_id_vectors", NUM_ID_VECTORS))
+        encoder = AdaFaceEncoder.from_text_encoder(pipe.text_encoder, pipe.tokenizer, count)
+    width = pipe.text_encoder.config.hidden_size
+    if encoder.config.width != width:
+        raise WrongModelError(
+            f"init_from: an encoder of rows {encoder.config.width} wide, but the base of the stack "
+            f'"{stack.name}" reads {width}. Start from an encoder of this base\'s family'
+        )
+    encoder.config = dataclasses.replace(
+        encoder.config,
+        base_text_encoder=text_encoder_fingerprint(pipe.text_encoder),
+        recognizer=dataset.recognizer,
+        licence=_licence(stack, encoder),
+    )
+    prompter = Arc2FacePrompter.from_pretrained(stack.path("id_prompter"), encoder.config.num_id_vectors)
+    with quiet():
+        pipe.to(device, _precision(frozen, device))
+    return pipe, prompter.to(device), encoder.to(device)
+
+
+def start_encoder(
+    init_from: str | None, stack: Stack, multipliers: Sequence[int], noise: float, generator: Generator
+) -> AdaFaceEncoder | None:
+    """The encoder that `init_from` names, its keys and values expanded; None if it names none.
+
+    init_from: "stack", an encoder folder, a run, or one of its checkpoints. multipliers: for all layers, or
+    one a layer; none keeps it. noise: of the copies. Raises MissingFileError: there is no encoder.
+    ConfigError: another number of multipliers than layers, or some without an encoder.
+    """
+    if init_from is None:
+        if multipliers:
+            raise ConfigError(
+                f"kv_multipliers={list(multipliers)}: they expand an encoder that was trained before. Give "
+                "it as init_from, or leave them out"
+            )
+        return None
+    folder = stack.path(ENCODER) if init_from == STACK else find_encoder(init_from)
+    encoder = AdaFaceEncoder.from_pretrained(folder)
+    if not multipliers:
+        return encoder
+    factors = multipliers[0] if len(multipliers) == 1 else tuple(multipliers)
+    return encoder.expand_attention(factors, noise, generator)
+
+
+def find_encoder(place: str | Path) -> Path:
+    """The encoder folder that a place means: itself, or that of a checkpoint, or of a run's newest one.
+
+    Raises MissingFileError: none is there.
+    """
+    path = Path(place).expanduser()
+    newest = latest(path) if path.is_dir() else None
+    for folder in (path, path / ENCODER, *([newest / ENCODER] if newest else [])):
+        if (folder / "config.json").is_file():
+            return folder
+    problem = "no encoder in it" if path.is_dir() else "no such folder"
+    raise MissingFileError(
+        f"init_from={place}: {problem}. Give an encoder's folder (config.json, model.safetensors), a run of "
+        '`adaface train`, one of its checkpoints, or "stack"'
+    )
+
+
+def _licence(stack: Stack, encoder: AdaFaceEncoder) -> str:
+    """Of what the training starts from; the data's own terms come on top, and nobody here knows them."""
+    known = encoder.config.licence
+    return known if known != "unknown" else stack.part("base").licence
+
+
+def _precision(frozen: str, device: torch.device) -> torch.dtype:
+    if frozen == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    return FROZEN[frozen]
