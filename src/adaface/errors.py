@@ -9,7 +9,8 @@ AdaFaceError
 │   ├── NoFaceError       no face in a picture
 │   ├── SeveralFacesError more than one face where one was asked for; carries the boxes
 │   ├── FaceTooSmallError a face below the smallest useful size
-│   └── DifferentPeopleError  photos that should show one person show several; carries the groups
+│   ├── DifferentPeopleError  photos that should show one person show several; carries the groups
+│   └── NothingKeptError  photos to prepare of which none is fit for a data set
 ├── PromptError           a prompt that names an unknown subject, or is too long
 ├── FormatError           a file or folder that is not what it should be
 │   ├── DamagedFileError  no weights in it: empty, cut off, a git-lfs pointer, a web page, misnamed
@@ -77,6 +78,10 @@ class DifferentPeopleError(FaceError):
         """groups: names of the photos that agree with each other, the largest group first."""
         super().__init__(message)
         self.groups = tuple(tuple(group) for group in groups)
+
+
+class NothingKeptError(FaceError):
+    """Of all photos that were prepared, none is fit for a data set."""
 
 
 class PromptError(AdaFaceError):

@@ -1,0 +1,132 @@
+"""Photo + five landmarks -> a square crop around the whole head, and what of it the photo covers. Letters: S
+pixels.
+
+The frame is FFHQ's: its side follows the distance of the eyes and that of eyes and mouth, so that hair and
+chin are inside.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adaface.face.types import Floats, Pixels
+
+EYES, EYES_TO_MOUTH = 2.0, 1.8  # half the side in distances of the eyes, and of eyes to mouth (FFHQ)
+DOWN = 0.1  # the centre lies below the eyes by this share of the way to the mouth (FFHQ)
+GRID = 33  # points each way that the covered share is counted on
+
+Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """A square in the photo. centre: (2,) pixels. right: (2,), unit vector to the right. half: half its side."""
+
+    centre: Floats | Matrix
+    right: Matrix
+    half: float
+
+    def matrix(self, size: int) -> Matrix:
+        """Photo pixels -> pixels of the crop of `size`: (2, 3); centres of pixels are integers in both."""
+        down = np.array([-self.right[1], self.right[0]])
+        turn = np.stack([self.right, down]) * (size / (2 * self.half))
+        return np.hstack([turn, (size / 2 - 0.5 - turn @ self.centre)[:, None]])
+
+
+def head_frame(landmarks: Floats, margin: float = 1.0) -> Frame:
+    """The FFHQ frame of a face, turned with it. landmarks: (5, 2) photo pixels. Source: FFHQ's alignment rule,
+    with mouth corners and eye points of a five-point detector.
+    """
+    points = landmarks.astype(np.float64)
+    eyes, mouth = points[:2].mean(0), points[3:].mean(0)
+    across, along = points[1] - points[0], mouth - eyes
+    right = across + np.array([along[1], -along[0]])
+    length = float(np.hypot(*right))
+    right = right / length if length > 0 else np.array([1.0, 0.0])
+    half = max(EYES * float(np.hypot(*across)), EYES_TO_MOUTH * float(np.hypot(*along)), 1.0)
+    return Frame(eyes + DOWN * along, right, half * margin)
+
+
+def inside_photo(frame: Frame, size: tuple[int, int]) -> Frame:
+    """The same square without its turn, moved into the photo, and made smaller if it is too large for it.
+
+    size: (width, height) of the photo.
+    """
+    half = min(frame.half, min(size) / 2)
+    low, high = np.full(2, half - 0.5), np.array(size, np.float64) - half - 0.5
+    return Frame(np.clip(frame.centre, low, high), np.array([1.0, 0.0]), half)
+
+
+def cut(image: Pixels, matrix: Matrix, size: int) -> Pixels:
+    """The crop (S, S, 3) that `matrix` (2, 3) takes photo pixels to; beyond the photo its edge is repeated.
+
+    Large photos are averaged down, not skipped over.
+    """
+    import cv2
+
+    scale = float(np.hypot(*matrix[0, :2]))
+    if scale < 0.5:
+        image, matrix = _reduced(image, matrix, scale)
+    way = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_LINEAR
+    crop: Pixels = cv2.warpAffine(image, matrix, (size, size), flags=way, borderMode=cv2.BORDER_REPLICATE)
+    return crop
+
+
+def cut_mask(mask: NDArray[np.uint8], matrix: Matrix, size: int) -> NDArray[np.uint8]:
+    """The crop (S, S), 0 or 255, of a mask (H, W) of 0 and 255; beyond the photo it is 0."""
+    import cv2
+
+    scale = float(np.hypot(*matrix[0, :2]))
+    if scale < 0.5:
+        mask, matrix = _reduced(mask, matrix, scale)
+    soft = cv2.warpAffine(mask, matrix, (size, size), flags=cv2.INTER_LINEAR)
+    return np.where(soft >= 128, 255, 0).astype(np.uint8)
+
+
+def _reduced(image: Pixels, matrix: Matrix, scale: float) -> tuple[Pixels, Matrix]:
+    import cv2
+
+    height, width = image.shape[:2]
+    small = max(1, round(width * scale)), max(1, round(height * scale))
+    factor = np.array([small[0] / width, small[1] / height])
+    # small = factor * (p + 0.5) - 0.5, so p = (small + 0.5) / factor - 0.5
+    back = np.array(
+        [[1 / factor[0], 0, 0.5 / factor[0] - 0.5], [0, 1 / factor[1], 0.5 / factor[1] - 0.5], [0, 0, 1]]
+    )
+    return cv2.resize(image, small, interpolation=cv2.INTER_AREA), matrix @ back
+
+
+def moved(points: Floats | Matrix, matrix: Matrix) -> Floats:
+    """Points (n, 2) of the photo in pixels of the crop."""
+    return (points @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
+
+
+def photo_corners(matrix: Matrix, size: tuple[int, int]) -> Floats:
+    """Where the photo's corners lie in the crop: (4, 2), clockwise from its upper left one."""
+    width, height = size
+    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float64) - 0.5
+    return moved(corners, matrix)
+
+
+def covered(corners: Floats, size: int) -> float:
+    """Share of a crop's pixels, in [0, 1], that lie in the photo whose corners (4, 2) these are."""
+    ends = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float64) * size - 0.5
+    if _within(ends, corners).all():
+        return 1.0
+    line = np.linspace(0, size - 1, GRID)
+    return float(_within(np.stack(np.meshgrid(line, line), -1).reshape(-1, 2), corners).mean())
+
+
+def inside_mask(corners: Floats, size: int) -> NDArray[np.bool_]:
+    """Which pixels of a crop (S, S) the photo covers."""
+    line = np.arange(size, dtype=np.float64)
+    return _within(np.stack(np.meshgrid(line, line), -1).reshape(-1, 2), corners).reshape(size, size)
+
+
+def _within(points: Matrix, corners: Floats) -> NDArray[np.bool_]:
+    """Which points (n, 2) lie in a convex polygon (4, 2) that goes clockwise, edges included."""
+    edges = np.roll(corners, -1, 0) - corners
+    away = points[:, None] - corners  # (n, 4, 2)
+    side: NDArray[np.float64] = edges[:, 0] * away[..., 1] - edges[:, 1] * away[..., 0]
+    return (side >= -1e-3 * np.hypot(edges[:, 0], edges[:, 1])).all(1)

@@ -1,0 +1,124 @@
+"""The folder that a data set is written to: whose it is, what was begun in it, what may be done there."""
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from adaface.errors import ConfigError, WriteError
+from adaface.files import write_atomic
+
+NOTE, WORK, LOCK = "prepare.json", ".work", ".lock"
+KIND, VERSION = "adaface-prepare", 1
+BEGUN, DONE = "begun", "done"
+
+
+def check_places(out: Path, roots: Sequence[Path]) -> None:
+    """Raises ConfigError: `out` lies in one of the photos' folders, or one of these in `out`."""
+    place = out.expanduser().resolve()
+    for root in roots:
+        if place.is_relative_to(root.resolve()):
+            raise ConfigError(
+                f"{out}: lies inside of the photos' folder {root}, so that its pictures would be taken for photos "
+                "next time. Choose a folder beside it"
+            )
+        if root.resolve().is_relative_to(place):
+            raise ConfigError(
+                f"{root}: the photos lie inside of the folder for the data set, {out}. Choose another folder for it"
+            )
+
+
+def begin(out: Path, settings: dict[str, Any], inputs: str, *, restart: bool) -> dict[str, Any] | None:
+    """Make `out` ours; what was done there before with these settings and photos is gone on with.
+
+    settings: JSON. inputs: digest of the photos. restart: make everything anew. Returns the note of a
+    finished data set if there is nothing left to do, else None.
+    Raises ConfigError: `out` is not empty and not ours, or was made with other settings or of other photos.
+    WriteError: it cannot be written.
+    """
+    note = _note(out)
+    if note is not None and not restart:
+        _check_settings(out, note["settings"], settings)
+        if note["state"] == DONE:
+            if note["inputs"] != inputs:
+                raise ConfigError(
+                    f"{out}: finished, but the photos or facts beside them have changed since. Give --restart to "
+                    "make it anew, or choose another folder"
+                )
+            return note
+    if restart:
+        shutil.rmtree(out / WORK, ignore_errors=True)
+    write_note(out, {"state": BEGUN, "settings": settings, "inputs": inputs})
+    return None
+
+
+def write_note(out: Path, note: dict[str, Any]) -> None:
+    """Write prepare.json. Raises WriteError."""
+    text = json.dumps({"kind": KIND, "version": VERSION, **note}, indent=1, ensure_ascii=True) + "\n"
+    write_atomic(out / NOTE, lambda beside: beside.write_text(text, encoding="utf-8"))
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Keep a second command out of the folder as long as this one is at work there; where the system cannot,
+    nothing is kept out.
+
+    Raises ConfigError: another one is at work. WriteError: no permission.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    path = out / LOCK
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        stream = path.open("a")
+    except OSError as error:
+        raise WriteError(f"{out}: cannot be written ({error.strerror}). Choose another folder") from error
+    with stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigError(
+                f"{out}: another adaface prepare is at work there. Wait until it ends"
+            ) from error
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _note(out: Path) -> dict[str, Any] | None:
+    """What prepare.json says; None where `out` is new or empty. Raises ConfigError: not ours."""
+    if out.is_file():
+        raise ConfigError(f"{out}: a file, not a folder. Choose another place for the data set")
+    path = out / NOTE
+    if not path.is_file():
+        others = sorted(entry.name for entry in out.iterdir() if entry.name != LOCK) if out.is_dir() else []
+        if others:
+            raise ConfigError(
+                f"{out}: not empty ({', '.join(others[:3])}), and nothing of adaface prepare is in it. Choose a new "
+                "or an empty folder"
+            )
+        return None
+    try:
+        note = json.loads(path.read_text(encoding="utf-8"))
+        known = note["kind"] == KIND and note["version"] == VERSION and note["state"] in (BEGUN, DONE)
+    except (ValueError, KeyError, TypeError, OSError):
+        known = False
+    if not known:
+        raise ConfigError(f"{path}: not a note of this adaface prepare. Choose another folder")
+    return dict(note)
+
+
+def _check_settings(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    if names:
+        changes = ", ".join(f"{name} was {before.get(name)}, now {now.get(name)}" for name in names)
+        raise ConfigError(
+            f"{out}: begun with other settings ({changes}). Give the same ones to go on, --restart to make it "
+            "anew, or choose another folder"
+        )

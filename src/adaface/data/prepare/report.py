@@ -1,0 +1,184 @@
+"""What was kept and what was not, and why: rejected.jsonl for programs, report.html with thumbnails for people."""
+
+import base64
+import html
+import io
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from PIL import Image
+
+from adaface.data.prepare.judge import Verdict
+from adaface.data.prepare.people import PersonSummary
+from adaface.data.prepare.reasons import REASONS
+from adaface.data.prepare.sources import Found
+from adaface.data.record import Photo, Rejection
+from adaface.errors import AdaFaceError
+from adaface.face.images import load_image
+from adaface.files import write_atomic
+
+HTML, JSONL = "report.html", "rejected.jsonl"
+THUMBNAIL = 112  # pixels
+MOST_SHOWN = 1500  # rejected photos on the page with a thumbnail; all are in rejected.jsonl
+MOST_LISTED = 500  # people, other files
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """Everything that the page tells. verdicts: on all photos that were looked at."""
+
+    settings: Mapping[str, object]
+    found: Found
+    verdicts: Sequence[Verdict]
+    people: Mapping[str, PersonSummary]
+
+    @cached_property
+    def rejected(self) -> list[tuple[Photo, Rejection, float | None]]:
+        """All rejected photos, by person, with their similarity if they have one."""
+        early = [(photo, rejection, None) for photo, rejection in self.found.rejected]
+        late = [(v.photo, v.rejection, v.similarity) for v in self.verdicts if v.rejection is not None]
+        return [*early, *late]
+
+    @property
+    def by_code(self) -> Counter[str]:
+        """Code -> number of photos."""
+        return Counter(rejection.code for _, rejection, _ in self.rejected)
+
+    @property
+    def photos(self) -> int:
+        """All photos that were found."""
+        return len(self.verdicts) + sum(r.code != "unreadable_folder" for _, r in self.found.rejected)
+
+    @property
+    def kept(self) -> int:
+        """Photos in the data set."""
+        return sum(verdict.kept for verdict in self.verdicts)
+
+
+def write_report(out: Path, report: Report) -> None:
+    """Write rejected.jsonl and report.html. Raises WriteError."""
+    lines = "".join(json.dumps(line) + "\n" for line in _lines(report))
+    write_atomic(out / JSONL, lambda beside: beside.write_text(lines, encoding="utf-8"))
+    page = "\n".join(_page(report))
+    write_atomic(out / HTML, lambda beside: beside.write_text(page, "utf-8", errors="backslashreplace"))
+
+
+def _lines(report: Report) -> Iterator[dict[str, object]]:
+    for photo, rejection, similarity in report.rejected:
+        line: dict[str, object] = {"root": photo.root, "path": photo.path, "person": photo.person}
+        line |= {"code": rejection.code, "reason": rejection.sentence}
+        yield line if similarity is None else {**line, "similarity": round(similarity, 4)}
+
+
+def _page(report: Report) -> Iterator[str]:
+    yield _HEAD
+    people = sum(person.kept > 0 for person in report.people.values())
+    yield "<h1>What was kept, and what was not</h1>"
+    yield (
+        f"<p class=sum><b>{report.kept}</b> of {report.photos} photos were kept, of {people} "
+        f"{_plural(people, 'person', 'people')}; {len(report.rejected)} were left out. Nothing of yours was "
+        "moved or changed. All reasons are in <code>rejected.jsonl</code> as well; "
+        "<code>contact_sheet.jpg</code> shows what was made.</p>"
+    )
+    yield from _by_code(report)
+    yield from _notes(report)
+    yield from _cards(report)
+    yield from _people(report)
+    yield "<h2>Settings</h2><p class=small>" + ", ".join(
+        f"{_text(name)} {_text(str(value))}" for name, value in report.settings.items()
+    )
+    yield "</p></body></html>"
+
+
+def _by_code(report: Report) -> Iterator[str]:
+    if not report.by_code:
+        return
+    yield "<h2>Reasons</h2><table><tr><th>photos<th>code<th>meaning</tr>"
+    for code, count in report.by_code.most_common():
+        link = f"<a href='#{code}'>{code}</a>"
+        yield f"<tr><td class=n>{count}<td>{link}<td>{_text(REASONS[code])}</tr>"
+    yield "</table>"
+
+
+def _notes(report: Report) -> Iterator[str]:
+    found = report.found
+    if found.empty:
+        yield f"<p>Without any photo: {_list(found.empty)}.</p>"
+    if found.passed_over:
+        yield f"<p>Not looked at, for these are no photos by their names: {_list(found.passed_over)}.</p>"
+
+
+def _list(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else ""
+    return ", ".join(f"<code>{_text(name)}</code>" for name in names[:MOST_LISTED]) + more
+
+
+def _cards(report: Report) -> Iterator[str]:
+    shown = 0
+    for code, _ in report.by_code.most_common():
+        yield f"<h2 id='{code}'>{_text(REASONS[code])} <code>{code}</code></h2><div class=cards>"
+        for photo, rejection, _ in report.rejected:
+            if rejection.code != code:
+                continue
+            if shown == MOST_SHOWN:
+                yield f"</div><p>Only the first {MOST_SHOWN} are shown.</p>"
+                return
+            shown += 1
+            yield _card(photo, rejection)
+        yield "</div>"
+
+
+def _card(photo: Photo, rejection: Rejection) -> str:
+    picture = _thumbnail(photo)
+    view = f"<img src='{picture}' alt=''>" if picture else "<div class=none>no picture</div>"
+    where = f"{photo.root}/{photo.path}"
+    return f"<figure>{view}<figcaption><b>{_text(where)}</b><br>{_text(rejection.sentence)}.</figcaption></figure>"
+
+
+def _thumbnail(photo: Photo) -> str | None:
+    """The photo, small, as a data URL; None where it cannot be opened."""
+    try:
+        small = Image.fromarray(load_image(photo.file, max_side=4 * THUMBNAIL))
+    except AdaFaceError:
+        return None
+    small.thumbnail((THUMBNAIL, THUMBNAIL))
+    stream = io.BytesIO()
+    small.save(stream, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def _people(report: Report) -> Iterator[str]:
+    yield "<h2>People</h2><table><tr><th>name<th>photos<th>kept<th>class word<th>mean similarity</tr>"
+    for person in list(report.people.values())[:MOST_LISTED]:
+        likeness = "" if person.info.avg_sim is None else f"{person.info.avg_sim:.2f}"
+        name = _text(person.name) + (" (many people)" if person.mixed else "")
+        numbers = f"<td class=n>{person.photos}<td class=n>{person.kept}"
+        yield f"<tr><td>{name}{numbers}<td>{_text(person.class_word)}<td class=n>{likeness}</tr>"
+    yield "</table>"
+    if len(report.people) > MOST_LISTED:
+        yield f"<p>and {len(report.people) - MOST_LISTED} more.</p>"
+
+
+def _plural(count: int, one: str, many: str) -> str:
+    return one if count == 1 else many
+
+
+def _text(text: str) -> str:
+    return html.escape(text)
+
+
+_HEAD = """<!doctype html><html lang=en><head><meta charset=utf-8><title>adaface prepare</title><style>
+body{font:15px/1.45 system-ui,sans-serif;max-width:1060px;margin:24px auto;padding:0 16px;color:#1f2328}
+h1{font-size:24px}h2{font-size:17px;margin:30px 0 10px}.sum{font-size:16px}.small{color:#57606a;font-size:13px}
+table{border-collapse:collapse}th{text-align:left;color:#57606a;font-weight:500}
+td,th{padding:4px 14px 4px 0;border-bottom:1px solid #d8dee4}.n{text-align:right}
+.cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(320px,1fr));gap:10px}
+figure{display:flex;gap:12px;margin:0;padding:10px;border:1px solid #d8dee4;border-radius:8px}
+figure img,.none{width:112px;flex:none;object-fit:contain;align-self:flex-start;border-radius:4px}
+.none{height:70px;background:#f0f2f4;color:#8c959f;font-size:12px;display:flex;align-items:center;
+justify-content:center}figcaption{font-size:13px;overflow-wrap:anywhere}code{font-size:12px;color:#57606a}
+</style></head><body>"""

@@ -1,0 +1,196 @@
+"""Folders of photos -> a data set in a folder: looks in parallel, judgement, report, shards.
+
+OUT holds prepare.json from the first moment on, which makes the folder ours, and .work while photos are
+looked at; dataset.json comes last. An interrupted run goes on where it was.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from adaface.data.executors import run_chunks
+from adaface.data.original_layout import read_person_types
+from adaface.data.prepare.export import Kept, entry_of, kept_photos, write_original_layout
+from adaface.data.prepare.identity import IdentityThreshold, threshold_of
+from adaface.data.prepare.judge import Verdict, judge
+from adaface.data.prepare.outputs import DONE, WORK, begin, check_places, locked, write_note
+from adaface.data.prepare.people import summarize
+from adaface.data.prepare.report import Report, write_report
+from adaface.data.prepare.settings import PrepareSettings, digest
+from adaface.data.prepare.sheet import spread, write_sheet
+from adaface.data.prepare.sources import Found, find_photos
+from adaface.data.prepare.stage import NamedAnalyzer, Stage, clear_half_done, read_chunk
+from adaface.data.record import Chunk, Look, Photo
+from adaface.data.shards import ShardWriter
+from adaface.errors import NothingKeptError
+from adaface.face.analyzer import FaceAnalyzer
+from adaface.face.traits.age_gender import AgeGenderBackend
+from adaface.face.traits.parse import FaceParser
+
+CHUNK, FEW, SMALL_CHUNK = (
+    64,
+    1024,
+    8,
+)  # photos a chunk; of few photos, smaller ones, so that all workers have some
+
+Runner = Callable[[Sequence[Chunk], Stage], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is to be prepared, and where to.
+
+    out: the folder for the data set. data_roots, mixed_roots: as of `adaface.data.prepare.sources.find_photos`.
+    analyzer, parser, traits: make the networks in each worker, so they must be picklable. person_types: a JSON
+    file, folder name -> class word. original_layout: write the original's own layout as well, below
+    out/original. restart: make anew what is in `out`.
+    """
+
+    out: Path
+    data_roots: Sequence[str | Path] = ()
+    mixed_roots: Sequence[str | Path] = ()
+    settings: PrepareSettings = field(default_factory=PrepareSettings)
+    analyzer: Callable[[], FaceAnalyzer] = field(default_factory=NamedAnalyzer)
+    parser: Callable[[], FaceParser] | None = None
+    traits: Callable[[], AgeGenderBackend] | None = None
+    person_types: Path | None = None
+    original_layout: bool = False
+    restart: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """What came out. rejected: code -> number of photos. empty: people without a photo. passed_over: files that
+    are no photos. hash: of the index; the data set's name. fresh: False if it was finished before.
+    """
+
+    out: Path
+    photos: int
+    kept: int
+    people: int
+    rejected: Mapping[str, int]
+    empty: Sequence[str]
+    passed_over: int
+    hash: str
+    fresh: bool = True
+
+
+def prepare(request: Request, run: Runner = run_chunks) -> Prepared:
+    """Make the data set; the same request goes on after an interruption.
+
+    run: calls the stage's worker with every chunk: `adaface.data.executors.run_chunks`, with workers and a bar
+    if need be, or `adaface.data.executors.on_ray.run_chunks_on_ray`.
+    Raises ConfigError, MissingFileError: folders or settings that do not fit. WriteError: no room; what is done
+    is kept. NothingKeptError: no photo is fit; the report says why.
+    """
+    out = Path(request.out).expanduser().resolve()  # workers may stand in another folder
+    found = find_photos(request.data_roots, request.mixed_roots)
+    check_places(out, [Path(root).expanduser() for root in (*request.data_roots, *request.mixed_roots)])
+    given = {} if request.person_types is None else read_person_types(request.person_types)
+    stage = Stage(out / WORK, request.settings, request.analyzer, request.parser, request.traits)
+    settings, threshold = _recorded(request)
+    inputs = digest([settings, [_state(photo) for photo in found.photos], given])
+    with locked(out):
+        done = begin(out, settings, inputs, restart=request.restart)
+        if done is not None:
+            return Prepared(out=out, fresh=False, **done["result"])
+        chunks = plan_chunks(found.photos, digest(settings))
+        clear_half_done(stage.work)
+        run([chunk for chunk in chunks if not (stage.work / chunk.name).is_dir()], stage)
+        result = _finish(_Finish(request, out, found, chunks, given, settings, threshold))
+        write_note(out, {"state": DONE, "settings": settings, "inputs": inputs, "result": result})
+        shutil.rmtree(stage.work, ignore_errors=True)
+    return Prepared(out=out, **result)
+
+
+def plan_chunks(photos: Sequence[Photo], settings: str) -> list[Chunk]:
+    """Photos in chunks, whose names change with the settings' digest and with size and time of any file."""
+    size = CHUNK if len(photos) > FEW else SMALL_CHUNK
+    groups = [tuple(photos[k : k + size]) for k in range(0, len(photos), size)]
+    return [
+        Chunk(f"{k:06d}-{digest([settings, [_state(photo) for photo in group]])[:16]}", group)
+        for k, group in enumerate(groups)
+    ]
+
+
+def _recorded(request: Request) -> tuple[dict[str, Any], IdentityThreshold | None]:
+    """The settings as they are recorded, with the models' names; and the identity filter's figures."""
+    recognizer = request.analyzer().recognizer
+    figures = threshold_of(recognizer.name, getattr(recognizer, "same_person", None))
+    if request.settings.same_person is not None:
+        figures = IdentityThreshold(request.settings.same_person, request.settings.same_person)
+    recorded = {
+        **asdict(request.settings),
+        "recognizer": recognizer.name,
+        "parser": None if request.parser is None else request.parser().name,
+        "traits": None if request.traits is None else request.traits().name,
+        "original_layout": request.original_layout,
+    }
+    return recorded, figures if request.settings.filter_people else None
+
+
+def _state(photo: Photo) -> list[object]:
+    """What tells whether a file has changed; not where it lies, so that a moved folder is the same."""
+    files = [photo.file] if photo.mask is None else [photo.file, photo.folder / photo.mask]
+    return [photo.root, photo.path, photo.person, photo.mixed, *(_size_and_time(file) for file in files)]
+
+
+def _size_and_time(file: Path) -> list[int]:
+    try:
+        found = file.stat()
+    except OSError:  # the look at it will say why
+        return [0, 0]
+    return [found.st_size, found.st_mtime_ns]
+
+
+@dataclass(frozen=True)
+class _Finish:
+    request: Request
+    out: Path
+    found: Found
+    chunks: Sequence[Chunk]
+    given: Mapping[str, str]
+    settings: dict[str, Any]
+    threshold: IdentityThreshold | None
+
+    @property
+    def work(self) -> Path:
+        return self.out / WORK
+
+    def looks(self) -> Iterator[Look]:
+        return chain.from_iterable(read_chunk(self.work, chunk) for chunk in self.chunks)
+
+    def kept(self, verdicts: Sequence[Verdict], some: frozenset[int] | None = None) -> Iterator[Kept]:
+        return kept_photos(self.work, self.chunks, verdicts, some)
+
+
+def _finish(job: _Finish) -> dict[str, Any]:
+    """Everything behind the looks; returns what prepare.json keeps as the result."""
+    near = job.request.settings.drop_near_duplicates
+    judged = judge(job.looks(), job.threshold, near_duplicates=near)
+    people = summarize(judged.verdicts, judged.guesses, job.found.folders, job.given)
+    report = Report(job.settings, job.found, judged.verdicts, people)
+    write_report(job.out, report)
+    if not any(verdict.kept for verdict in judged.verdicts):
+        raise NothingKeptError(
+            f"{job.out}: none of the {report.photos} photos was kept. Open report.html there, it says why of each"
+        )
+    write_sheet(job.out, job.kept(judged.verdicts, spread(judged.verdicts)))
+    if job.request.original_layout:
+        write_original_layout(job.out, job.kept(judged.verdicts), people)
+    image_size, recognizer = job.request.settings.size, job.settings["recognizer"]
+    with ShardWriter(job.out, image_size=image_size, recognizer=recognizer, settings=job.settings) as writer:
+        for kept in job.kept(judged.verdicts):
+            writer.add(entry_of(kept, people[kept.photo.person], job.request.settings.image_type))
+    return {
+        "photos": report.photos,
+        "kept": writer.summary.rows,
+        "people": writer.summary.people,
+        "rejected": dict(report.by_code),
+        "empty": job.found.empty,
+        "passed_over": len(job.found.passed_over),
+        "hash": writer.summary.hash,
+    }

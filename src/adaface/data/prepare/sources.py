@@ -1,0 +1,162 @@
+"""Folders that a user names -> the photos in them, by person, in a fixed order; nothing is opened yet."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from adaface.data.original_layout import MASK
+from adaface.data.record import Photo, Rejection
+from adaface.errors import ConfigError, MissingFileError
+from adaface.face.images import EXTENSIONS
+
+PHOTOS = EXTENSIONS | {".heic", ".heif"}  # the latter cannot be read here, but their owner must be told
+SYSTEM = frozenset({"thumbs.db", "desktop.ini", "ehthumbs.db", "__macosx", "@eadir", "$recycle.bin"})
+BESIDE_PHOTOS = frozenset({".json", ".pt", ".txt"})  # what the original's tools put there
+
+
+@dataclass(eq=False)
+class Found:
+    """What lies in the folders.
+
+    photos: in their final order. rejected: photos and folders that cannot be used, known without opening any.
+    empty: people without a photo. passed_over: other files that were not looked at. folders: person -> the
+    folder of their photos, for facts that lie beside them.
+    """
+
+    photos: list[Photo] = field(default_factory=list)
+    rejected: list[tuple[Photo, Rejection]] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
+    passed_over: list[str] = field(default_factory=list)
+    folders: dict[str, Path] = field(default_factory=dict)
+
+
+def find_photos(data_roots: Sequence[str | Path], mixed_roots: Sequence[str | Path]) -> Found:
+    """The photos below the roots.
+
+    data_roots: folders with a subfolder a person, or one person's folder itself. mixed_roots: folders of
+    different people, a photo or more each. Photos may lie in deeper folders. Hidden and system files are
+    passed over without a word.
+    Raises MissingFileError: a root that is not there. ConfigError: none given, or one inside another.
+    """
+    roots = [(_folder(root), False) for root in data_roots] + [(_folder(root), True) for root in mixed_roots]
+    if not roots:
+        raise ConfigError("no folder of photos. Give at least one: adaface prepare PHOTOS OUT")
+    _check_apart([root for root, _ in roots])
+    found, labels = Found(), _Names()
+    for root, mixed in roots:
+        _search(found, root, labels.unused(root.name or "photos", ""), mixed)
+    found.photos.sort(key=lambda photo: labels.order(photo.root))  # stable: paths keep theirs
+    return found
+
+
+def _folder(root: str | Path) -> Path:
+    path = Path(root).expanduser()
+    if not path.is_dir():
+        kind = "a file, not a folder" if path.exists() else "no such folder"
+        raise MissingFileError(f"{path}: {kind}. Give the folder that holds the photos")
+    return path.resolve()
+
+
+def _check_apart(roots: Sequence[Path]) -> None:
+    for k, root in enumerate(roots):
+        for other in roots[:k]:
+            if root.is_relative_to(other) or other.is_relative_to(root):
+                raise ConfigError(f"{root} and {other}: the same photos twice. Name each folder once")
+
+
+class _Names:
+    """Names that are given out once."""
+
+    def __init__(self) -> None:
+        self._given: list[str] = []
+
+    def unused(self, name: str, root: str) -> str:
+        wanted, number = name, 2
+        if wanted in self._given and root:
+            wanted = f"{root}/{name}"
+        while wanted in self._given:
+            wanted, number = f"{name}-{number}", number + 1
+        self._given.append(wanted)
+        return wanted
+
+    def order(self, name: str) -> int:
+        return self._given.index(name)
+
+
+def _search(found: Found, root: Path, label: str, mixed: bool) -> None:
+    troubles: list[OSError] = []
+    children = sorted(path for path in _listed(root, troubles) if path.is_dir() and not _ignored(path.name))
+    if mixed or not children:
+        _person(found, root, root, label, label, mixed)
+    else:
+        for child in children:
+            name = _free_name(found, child.name, label)
+            _person(found, root, child, label, name, False)
+        for photo in _photos_of(root, root, label, "", False, found, troubles, deeper=False):
+            sentence = f"{photo.path} lies beside the folders of people. Move it into one of them"
+            found.rejected.append((photo, Rejection("no_person", sentence)))
+    _report(found, troubles, root, label)
+
+
+def _free_name(found: Found, name: str, label: str) -> str:
+    """People of the same name under two roots are two people."""
+    if name not in found.folders:
+        return name
+    return f"{label}/{name}"
+
+
+def _person(found: Found, root: Path, folder: Path, label: str, name: str, mixed: bool) -> None:
+    troubles: list[OSError] = []
+    photos = list(_photos_of(folder, root, label, name, mixed, found, troubles, deeper=True))
+    found.folders[name] = folder
+    found.photos += sorted(photos, key=lambda photo: photo.path)
+    if not photos and not troubles:
+        found.empty.append(name)
+    _report(found, troubles, root, label, name)
+
+
+def _report(found: Found, troubles: list[OSError], root: Path, label: str, person: str = "") -> None:
+    for trouble in troubles:
+        path = os.path.relpath(trouble.filename or root, root).replace(os.sep, "/")
+        sentence = f"The folder cannot be opened ({trouble.strerror}). Check its permissions"
+        found.rejected.append((Photo(root, label, path, person), Rejection("unreadable_folder", sentence)))
+
+
+def _listed(folder: Path, troubles: list[OSError]) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError as trouble:
+        troubles.append(trouble)
+        return []
+
+
+def _photos_of(
+    folder: Path, root: Path, label: str, person: str, mixed: bool, found: Found, troubles: list[OSError],
+    *, deeper: bool,
+) -> Iterator[Photo]:  # fmt: skip
+    for place, folders, names in _walk(folder, troubles.append):
+        below = Path(place).relative_to(root)
+        folders[:] = sorted(name for name in folders if deeper and not _ignored(name))
+        masks = {name for name in names if name.lower().endswith(MASK)}
+        for name in sorted(names):
+            path = (below / name).as_posix()
+            if _is_photo(name):
+                own = f"{Path(name).stem}{MASK}"
+                mask = (below / own).as_posix() if own in masks else None
+                yield Photo(root, label, path, person, mixed, mask)
+            elif not _ignored(name) and Path(name).suffix.lower() not in BESIDE_PHOTOS and name not in masks:
+                found.passed_over.append(path)
+
+
+def _walk(folder: Path, trouble: Callable[[OSError], None]) -> Iterator[tuple[str, list[str], list[str]]]:
+    return os.walk(folder, onerror=trouble)  # links to folders are not followed: they may lead in circles
+
+
+def _is_photo(name: str) -> bool:
+    known = Path(name).suffix.lower() in PHOTOS
+    return known and not _ignored(name) and not name.lower().endswith(MASK)
+
+
+def _ignored(name: str) -> bool:
+    return name.startswith(".") or name.lower() in SYSTEM

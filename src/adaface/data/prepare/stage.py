@@ -1,0 +1,223 @@
+"""Photos -> looks, a chunk at a time: what workers do, and how a chunk lies on the disk.
+
+A chunk is one folder, filled under a random name and renamed: it is there whole, or not at all. A chunk that
+two workers make at once is the same twice, and one of the two is dropped.
+"""
+
+import errno
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adaface.data.prepare.look import Crop, Tools, Unusable, digest_of, look_at, read
+from adaface.data.prepare.settings import PrepareSettings
+from adaface.data.record import Chunk, FaceLook, Look, Photo, Rejection
+from adaface.errors import FormatError, WriteError
+from adaface.face.analyzer import FaceAnalyzer
+from adaface.face.recognize import load_recognizer
+from adaface.face.traits.age_gender import AgeGenderBackend
+from adaface.face.traits.parse import FaceParser
+from adaface.face.types import Floats
+
+LOOKS, EMBEDDINGS, BLOBS = "looks.json", "embeddings.safetensors", "blobs.bin"
+HALF_DONE = ".half-"  # how folders begin that are being filled
+
+
+@dataclass(frozen=True)
+class NamedAnalyzer:
+    """Makes the default detector with the recogniser that `load_recognizer` finds by a name or path."""
+
+    recognizer: str = "sface"
+
+    def __call__(self) -> FaceAnalyzer:
+        """Open the networks. Raises what `load_recognizer` raises."""
+        return FaceAnalyzer(recognizer=load_recognizer(self.recognizer))
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a worker is made of; travels to other processes, where calling it opens the networks once.
+
+    work: the folder of the chunks. analyzer, parser, traits: make the networks; parser, traits may be None.
+    """
+
+    work: Path
+    settings: PrepareSettings
+    analyzer: Callable[[], FaceAnalyzer] = field(default_factory=NamedAnalyzer)
+    parser: Callable[[], FaceParser] | None = None
+    traits: Callable[[], AgeGenderBackend] | None = None
+
+    def __call__(self) -> Callable[[Chunk], None]:
+        """Open the networks and return what does a chunk. Raises what their makers raise."""
+        tools = Tools(
+            self.analyzer(),
+            None if self.parser is None else self.parser(),
+            None if self.traits is None else self.traits(),
+        )
+        return lambda chunk: make_chunk(self.work, chunk, tools, self.settings)
+
+
+def make_chunk(work: Path, chunk: Chunk, tools: Tools, settings: PrepareSettings) -> None:
+    """Look at all photos of a chunk and put what is seen into the folder `work`/<name>; nothing to do if it is
+    there. Raises WriteError: no room, or no permission; nothing half-made stays.
+    """
+    target = work / chunk.name
+    if target.is_dir():
+        return
+    beside = work / f"{HALF_DONE}{chunk.name}-{secrets.token_hex(6)}"
+    try:
+        beside.mkdir(parents=True)
+        _fill(beside, chunk, tools, settings)
+        _into_place(beside, target)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise WriteError(
+            f"{target}: not written ({why}). What is done so far is kept: free space, or mend the permissions, "
+            "and give the same command again"
+        ) from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _into_place(beside: Path, target: Path) -> None:
+    try:
+        beside.rename(target)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY) or not target.is_dir():
+            raise  # else another worker was first
+
+
+def _fill(folder: Path, chunk: Chunk, tools: Tools, settings: PrepareSettings) -> None:
+    from safetensors.numpy import save
+
+    rows: list[dict[str, Any]] = []
+    vectors: list[Floats] = []
+    with (folder / BLOBS).open("wb") as blobs:
+        for photo in chunk.photos:
+            row: dict[str, Any] = {"path": photo.path, "sha256": ""}
+            try:
+                data = read(photo)
+                row["sha256"] = digest_of(data)
+                picture, crops = look_at(photo, data, tools, settings)
+                row["size"] = list(picture.size)
+                row["faces"] = [_stored(crop, picture.scale, blobs) for crop in crops]
+                vectors += [crop.face.id_embedding for crop in crops]
+            except Unusable as finding:
+                row["rejection"] = [finding.rejection.code, finding.rejection.sentence]
+            rows.append(row)
+        _sync(blobs)
+    table = np.stack(vectors) if vectors else np.zeros((0, tools.analyzer.recognizer.dim), np.float32)
+    _write(folder / EMBEDDINGS, save({"id_embeddings": table}))
+    _write(folder / LOOKS, json.dumps(rows).encode())
+
+
+def _stored(crop: Crop, scale: float, blobs: Any) -> dict[str, Any]:
+    places = []
+    for data in (crop.image, crop.mask):
+        places.append(None if data is None else [blobs.tell(), len(data)])
+        blobs.write(data or b"")
+    return {
+        "landmarks": crop.landmarks.tolist(),
+        "score": crop.face.score,
+        "face_px": crop.face.size_px / scale,
+        "quality": crop.face.quality,
+        "inside": crop.inside,
+        "corners": None if crop.corners is None else crop.corners.tolist(),
+        "fingerprint": crop.fingerprint,
+        "image": places[0],
+        "mask": places[1],
+        "traits": None if crop.traits is None else list(crop.traits),
+    }
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("wb") as stream:
+        stream.write(data)
+        _sync(stream)
+
+
+def _sync(stream: Any) -> None:
+    """The folder's rename may reach the disk before its files do: a power cut would leave a hollow chunk."""
+    stream.flush()
+    os.fsync(stream.fileno())
+
+
+def read_chunk(work: Path, chunk: Chunk) -> Iterator[Look]:
+    """What was seen in the photos of a finished chunk, in their order. Raises FormatError: damaged."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    folder = work / chunk.name
+    try:
+        rows = json.loads((folder / LOOKS).read_bytes())
+        vectors = load((folder / EMBEDDINGS).read_bytes())["id_embeddings"]
+        begin = 0
+        for photo, row in zip(chunk.photos, rows, strict=True):
+            count = len(row.get("faces", ()))
+            yield _look(photo, row, vectors[begin : begin + count])
+            begin += count
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise FormatError(
+            f"{folder}: damaged ({error}). Delete this folder and give the same command"
+        ) from error
+
+
+def _look(photo: Photo, row: dict[str, Any], vectors: Floats) -> Look:
+    rejection = Rejection(*row["rejection"]) if "rejection" in row else None
+    faces = tuple(_face(face, vector) for face, vector in zip(row.get("faces", ()), vectors, strict=True))
+    return Look(photo, row["sha256"], tuple(row.get("size", (0, 0))), rejection, faces)
+
+
+def _face(row: dict[str, Any], vector: Floats) -> FaceLook:
+    traits = row["traits"] or (None, None)
+    return FaceLook(
+        id_embedding=vector,
+        landmarks=np.array(row["landmarks"], np.float32),
+        score=row["score"],
+        face_px=row["face_px"],
+        quality=row["quality"],
+        inside=row["inside"],
+        corners=None if row["corners"] is None else np.array(row["corners"], np.float32),
+        fingerprint=row["fingerprint"],
+        image=tuple(row["image"]),
+        mask=None if row["mask"] is None else tuple(row["mask"]),
+        age=traits[0],
+        gender=traits[1],
+    )
+
+
+class Blobs:
+    """Reads encoded crops out of a finished chunk; to be used with `with`."""
+
+    def __init__(self, work: Path, chunk: Chunk) -> None:
+        self._stream = (work / chunk.name / BLOBS).open("rb")
+
+    def __enter__(self) -> "Blobs":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
+
+    def read(self, place: tuple[int, int]) -> bytes:
+        """The bytes at (offset, length). Raises FormatError: the file is cut off."""
+        self._stream.seek(place[0])
+        data = self._stream.read(place[1])
+        if len(data) != place[1]:
+            path = Path(self._stream.name)
+            raise FormatError(f"{path}: cut off. Delete {path.parent} and give the same command again")
+        return data
+
+
+def clear_half_done(work: Path) -> None:
+    """Remove what workers that were killed have left in `work`."""
+    for folder in work.glob(f"{HALF_DONE}*"):
+        with suppress(OSError):
+            shutil.rmtree(folder)
