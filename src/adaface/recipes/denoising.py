@@ -1,4 +1,4 @@
-"""The frozen diffusion model that a recipe trains through. Letters: B, S pixels, C h w of latents, T, K, D."""
+"""The frozen diffusion model that a recipe trains through. Letters: B, S pixels, C h w, T, K, D."""
 
 from collections.abc import Sequence
 from functools import lru_cache

@@ -16,7 +16,6 @@ from torch import Generator, Tensor, nn
 
 from adaface.data.augment import Augment
 from adaface.data.dataset import FaceDataset, Sample
-from adaface.data.latents import LatentCache
 from adaface.encoder.id_prompter import Arc2FacePrompter
 from adaface.encoder.inverse import AdaFaceEncoder
 from adaface.errors import ConfigError
@@ -238,7 +237,7 @@ class Reconstruct:
         self.loader.close()
 
     def _check_templates(self) -> None:
-        longest = max(self.dataset.class_words, key=len)
+        longest = max(self.dataset._words, key=len)
         rows = self.encoder.pad_embeddings[None]
         for template in self.config.templates:
             self.denoiser.prompts.check(template.replace(WORD, longest), rows.shape[1])
@@ -265,8 +264,12 @@ def _resized(sample: Sample, size: int) -> Tensor:
     return small[0].round().clamp(0, 255).byte()
 
 
-def _latents(config: Config, dataset: FaceDataset, denoiser: Denoiser, size: int) -> LatentCache | None:
+def _latents(config: Config, dataset: FaceDataset, denoiser: Denoiser, size: int) -> "LatentCache | None":
     """The data set's cached latents if they are wanted and fit this VAE."""
+    if not (dataset.folder / "latents.safetensors").is_file():
+        return None
+    from adaface.data.latents import LatentCache
+
     if config.latents == "fly" or (config.latents == "auto" and not LatentCache.there(dataset)):
         return None
     cache, shape = LatentCache(dataset), denoiser.latent_shape(size)

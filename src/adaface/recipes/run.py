@@ -81,7 +81,7 @@ def train(
     what opening the data and the models and the loop raise.
     """
     run = Path(run)
-    ranks.on_first(lambda: _begin(config, run))
+    ranks.on_first(lambda: _refuse(run))
     return _fit(config, run, ranks, tell)
 
 
@@ -93,7 +93,6 @@ def resume(run: str | Path, ranks: "Ranks", over: Layer, tell: Tell = lambda p, 
     """
     run = Path(run)
     config = read_run(run, over)
-    ranks.on_first(lambda: _write_config(config, run))
     return _fit(config, run, ranks, tell)
 
 
@@ -128,22 +127,17 @@ def replay(run: str | Path, step: int | None, ranks: "Ranks") -> "Replay":
     config = read_run(run, Layer("", {}))
     recipe = open_recipe(config, ranks.device, _start_of(run))
     try:
-        return training.replay(recipe, config.loop, run, seed=config.seed, step=step)
+        return training.replay(recipe, config.loop, run, step=step)
     finally:
         recipe.close()
 
 
-def _begin(config: TrainConfig, run: Path) -> None:
+def _refuse(run: Path) -> None:
     if (run / CONFIG).exists():
         raise ConfigError(
             f"{run}: there is a run in it already. Go on with it: adaface train --resume {run}; or give "
             "another --out"
         )
-    _write_config(config, run)
-
-
-def _write_config(config: TrainConfig, run: Path) -> None:
-    write_atomic(run / CONFIG, lambda path: path.write_text(to_yaml(config), encoding="utf-8"))
 
 
 def _start_of(run: Path) -> Path | None:
@@ -160,8 +154,7 @@ def _fit(config: TrainConfig, run: Path, ranks: "Ranks", tell: Tell) -> "Progres
     recipe = open_recipe(config, ranks.device, start)
     meter = _Meter(recipe, config.batch)
     try:
-        if start is None:
-            ranks.on_first(lambda: recipe.export(run / START))
+        ranks.on_first(lambda: _write_start(config, recipe, run))
         with _tensorboard(run, config.tensorboard and ranks.first) as log:
             hooks = Hooks(
                 tell=lambda progress: tell(progress, meter.see(progress)),
@@ -176,6 +169,13 @@ def _fit(config: TrainConfig, run: Path, ranks: "Ranks", tell: Tell) -> "Progres
     finally:
         recipe.close()
     return done
+
+
+def _write_start(config: TrainConfig, recipe: "Experiment", run: Path) -> None:
+    """Only once all is open: what could not begin leaves nothing that looks like a run."""
+    write_atomic(run / CONFIG, lambda path: path.write_text(to_yaml(config), encoding="utf-8"))
+    if _start_of(run) is None:
+        recipe.export(run / START)
 
 
 @contextmanager

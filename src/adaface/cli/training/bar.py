@@ -21,10 +21,10 @@ def words(progress: "Progress", pace: "Pace") -> str:
     return ", ".join([*losses, *speed])
 
 
-def left(progress: "Progress", began: float) -> float | None:
-    """Seconds that the run will still take, by the share that is done since `began` of it; None: too early."""
-    done = progress.share - began
-    return progress.seconds * (1 - progress.share) / done if done > 0 and progress.seconds else None
+def left(progress: "Progress") -> float | None:
+    """Seconds that the run will still take, by the share that is done; None: too early to say."""
+    done = progress.share
+    return progress.seconds * (1 - done) / done if done > 0 and progress.seconds else None
 
 
 def clock(seconds: float | None) -> str:
@@ -55,7 +55,7 @@ class Lines:
         if self._say is None or (now - self._last < EVERY_S and progress.share < 1):
             return
         self._last = now
-        remaining = clock(left(progress, 0.0))
+        remaining = clock(left(progress))
         self._say(f"step {progress.step}/{progress.steps}: {words(progress, pace)}, {remaining} left")
 
 
@@ -79,7 +79,7 @@ def bar(console: "Console") -> Iterator[Callable[["Progress", "Pace"], None]]:
                 completed=progress.share,
                 description=words(progress, pace),
                 steps=f"{progress.step}/{progress.steps}",
-                left=clock(left(progress, 0.0)),
+                left=clock(left(progress)),
             )
 
         yield show

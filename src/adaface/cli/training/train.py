@@ -1,11 +1,13 @@
 """`adaface train`: begin a run or go on with one; `adaface train replay`: look again at a step of one."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
 from typer.core import TyperGroup
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from adaface.recipes.run import Pace, Tell
     from adaface.training.config import Layer
     from adaface.training.distributed import Ranks
+    from adaface.training.replay import Measured, Replay
     from adaface.training.state import Progress
 
 STOPPED = 130
@@ -27,7 +30,7 @@ RUNS = Path("runs")  # where runs go that nobody names
 class RunByDefault(TyperGroup):
     """`adaface train smoke` is `adaface train run smoke`: only other commands have to be named."""
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
         """Put `run` in front where no command stands."""
         if not args or args[0] not in self.commands:
             args = ["run", *(args or ["--help"])]
@@ -60,7 +63,7 @@ def run(
     init_from: Annotated[
         str | None,
         typer.Option("--init-from", metavar="PLACE",
-                     help='Begin with these weights alone: an encoder folder, a run, a checkpoint, or "stack".'),
+                     help='Begin with these weights alone: an encoder folder, a run, or "stack".'),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, how much memory and time it takes.")
@@ -116,10 +119,47 @@ def replay(
         with working("opening the models"), _joined(device) as ranks:
             seen = again(folder, step, ranks)
         if as_json:
-            print_json(seen.to_json())
+            print_json(_replayed(seen))
             return
-        for line in seen.lines():
+        for line in _lines_of(seen):
             stdout.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _replayed(seen: "Replay") -> dict[str, Any]:
+    """What was measured, for JSON, which has no name for what is no number."""
+
+    def told(rows: "Sequence[Measured]") -> list[dict[str, Any]]:
+        return [
+            {
+                "names": list(row.names),
+                "terms": {
+                    name: value if isfinite(value) else str(value) for name, value in row.terms.items()
+                },
+                "grad_norm": row.grad_norm if isfinite(row.grad_norm) else str(row.grad_norm),
+            }
+            for row in rows
+        ]
+
+    return {
+        "plan": seen.plan.to_json(),
+        "weights": str(seen.weights),
+        "parts": told(seen.parts),
+        "samples": told(seen.samples),
+        "bad": seen.bad_names,
+    }
+
+
+def _lines_of(seen: "Replay") -> "Iterator[str]":
+    yield f"step {seen.plan.step}, from the weights in {seen.weights}"
+    for number, row in enumerate(seen.parts):
+        terms = ", ".join(f"{name} {value:.6g}" for name, value in row.terms.items())
+        yield f"part {number}: {terms}, gradient norm {row.grad_norm:.6g}; {', '.join(row.names)}"
+    if seen.bad_names:
+        yield f"no number by themselves: {', '.join(seen.bad_names)}. Look at these pictures first"
+    elif any(not row.finite for row in seen.parts):
+        yield "each sample by itself gives numbers: only together they do not. A lower learning rate may help"
+    else:
+        yield "all of it are numbers"
 
 
 def _split(words: Sequence[str], resume: Path | None) -> tuple[list[str], Path | None]:
@@ -137,10 +177,8 @@ def _go(folder: Path, config: "TrainConfig | None", over: "Layer", as_json: bool
     with _joined(device) as ranks:
         with _bar(ranks, quiet=as_json) as (tell, last):
             say(f"run: {folder}", quiet=as_json or not ranks.first)
-            if config is None:
-                done = resume(folder, ranks, over, tell)
-            else:
-                done = train(config, folder, ranks, tell)
+            begin = partial(resume, folder, over=over) if config is None else partial(train, config, folder)
+            done = begin(ranks=ranks, tell=tell)
         if ranks.first:
             _tell_end(folder, done, last, as_json)
         if not done.finished:
@@ -192,9 +230,7 @@ def _dry_run(config: "TrainConfig", as_json: bool) -> None:
 
 @contextmanager
 def _joined(device: str) -> "Iterator[Ranks]":
-    """This process among those of torchrun, or alone on the device of that name."""
-    import os
-
+    """Where this process stands: among those of torchrun, or alone on the device of that name."""
     from adaface.pipelines.devices import choose_device
     from adaface.training.distributed import joined
 

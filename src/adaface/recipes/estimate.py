@@ -1,0 +1,188 @@
+"""What a run will take: its plan, parameters, memory and time, found by a few steps that change nothing."""
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from adaface.recipes.config import TrainConfig
+from adaface.recipes.registry import open_recipe
+from adaface.training.config import to_plain
+from adaface.training.distributed import Ranks
+from adaface.training.plan import Part, StepPlan, step_generator
+from adaface.training.settings import LoopConfig
+from adaface.training.step import Stepper, total
+
+if TYPE_CHECKING:
+    from adaface.recipes.registry import Experiment
+
+MB = 1e6
+STEPS = 2  # that are timed, after a first one
+# Numbers that an optimiser keeps for each weight, as float32. Muon keeps one of a matrix, AdamW two.
+KEPT = {"adamw": 2, "prodigy": 4, "muon": 2}
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Megabytes of one process, by what they are for."""
+
+    frozen: float  # models that are not trained
+    weights: float
+    gradients: float
+    optimizer: float
+    averages: float
+    activations: float  # what the backward pass needs of the forward pass, and what is at work beside it
+
+    @property
+    def total(self) -> float:
+        """All of it; the libraries' own memory comes on top."""
+        return sum(asdict(self).values())
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What `adaface train --dry-run` says."""
+
+    config: dict[str, Any]
+    data: dict[str, Any]
+    processes: int
+    per_process: int  # samples of a step
+    parameters: dict[str, int]  # by part
+    trained: int
+    memory: Memory
+    seconds_a_step: float
+    steps: int
+    seconds: float  # of the whole run
+    plan: dict[str, Any] = field(default_factory=dict)  # the first step's
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self) | {"memory": asdict(self.memory) | {"total": self.memory.total}}
+
+    def lines(self) -> list[str]:
+        """The same for people."""
+        memory = ", ".join(f"{name} {value:.0f}" for name, value in asdict(self.memory).items())
+        parts = ", ".join(f"{name} {count / 1e6:.1f}M" for name, count in self.parameters.items())
+        keys = ("recipe", "data", "stack", "init_from", "seed", "device")
+        named = ", ".join(f"{key}={self.config[key]}" for key in keys)
+        hours = self.seconds / 3600
+        return [
+            f"plan: {named}",
+            f"data: {self.data['samples']} pictures of {self.data['people']} people, latents: "
+            f"{self.data['latents']}, recogniser {self.data['recognizer']}, index {self.data['data'][:12]}",
+            f"step: {self.config['batch']} samples over {self.processes} processes, {self.per_process} each",
+            f"parameters: {self.trained / 1e6:.1f}M trained; {parts}",
+            f"memory a process: about {self.memory.total:.0f} MB ({memory}); the libraries come on top",
+            f"time: {self.seconds_a_step:.3f} s a step, {self.steps} steps: "
+            + (f"{hours:.1f} hours" if hours >= 1 else f"{self.seconds / 60:.1f} minutes"),
+        ]
+
+
+def estimate(config: TrainConfig, ranks: Ranks) -> Estimate:
+    """Open a recipe, do some steps of it, and let go of it. Raises what opening it raises."""
+    recipe = open_recipe(config, ranks.device)
+    try:
+        plan = recipe.draw(0, step_generator(config.seed, 0), 0.0)
+        part = ranks.parts(config.loop.accumulate)[0]
+        count = len(part.take(plan.rows))
+        memory = measure(recipe, config.loop, plan, count)
+        seconds = _time(recipe, config, ranks)
+        frozen = {name: _count(module.parameters()) for name, module in recipe.frozen.items()}
+        own = {name: _count(module.parameters()) for name, module in recipe.modules.items()}
+        steps = int(min(config.loop.steps, max(1, config.loop.seconds / seconds)))
+        return Estimate(
+            config=to_plain(config),
+            data=recipe.about(),
+            processes=ranks.world,
+            per_process=count * config.loop.accumulate,
+            parameters=own | frozen,
+            trained=_count(p for m in recipe.modules.values() for p in m.parameters() if p.requires_grad),
+            memory=memory,
+            seconds_a_step=seconds,
+            steps=steps,
+            seconds=steps * seconds,
+            plan=plan.to_json(),
+        )
+    finally:
+        recipe.close()
+
+
+def measure(recipe: "Experiment", loop: LoopConfig, plan: StepPlan, samples: int) -> Memory:
+    """The memory of one process that takes `samples` at once.
+
+    The activations are counted at one and at two samples, and grow evenly from there.
+    """
+    weights = [p for m in recipe.modules.values() for p in m.parameters() if p.requires_grad]
+    size = _bytes(weights) / MB
+    counts = sorted({min(count, len(plan.rows)) for count in (1, 2)})
+    seen = [_activations(recipe, loop, plan, count) / MB for count in counts]
+    slope = seen[-1] - seen[0]
+    return Memory(
+        frozen=sum(_bytes([*m.parameters(), *m.buffers()]) for m in recipe.frozen.values()) / MB,
+        weights=size,
+        gradients=size,
+        optimizer=KEPT[loop.optimizer.name] * size,
+        averages=size if loop.ema_decay > 0 else 0.0,
+        activations=max(seen[-1], seen[0] + slope * (samples - 1)),
+    )
+
+
+def _activations(recipe: "Experiment", loop: LoopConfig, plan: StepPlan, samples: int) -> int:
+    """Bytes that a forward pass over so many samples keeps for the backward pass."""
+    part = Part(0, max(1, len(plan.rows) // samples))
+    known = {p.untyped_storage().data_ptr() for m in recipe.modules.values() for p in m.parameters()}
+    known |= {p.untyped_storage().data_ptr() for m in recipe.frozen.values() for p in m.parameters()}
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in known:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with _precision(recipe, loop), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        loss = total(recipe.loss(plan, part))
+    size = sum(kept.values())
+    del loss
+    return size
+
+
+@contextmanager
+def _precision(recipe: "Experiment", loop: LoopConfig) -> Iterator[None]:
+    weight = next(iter(next(iter(recipe.modules.values())).parameters()))
+    kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(loop.precision)
+    with torch.autocast(weight.device.type, kind, enabled=kind is not None):
+        yield
+
+
+def _time(recipe: "Experiment", config: TrainConfig, ranks: Ranks) -> float:
+    """Seconds of a step, its update included; the weights are other ones afterwards."""
+    stepper = Stepper(recipe, config.loop, ranks)
+    took = []
+    for step in range(1 + STEPS):
+        plan = recipe.draw(step, step_generator(config.seed, step), 0.0)
+        for part in stepper.parts:
+            recipe.prepare(plan, part)
+        _wait(ranks.device)
+        started = time.perf_counter()
+        stepper.update(stepper.gradients(plan), step, 0.0)
+        _wait(ranks.device)
+        took.append(time.perf_counter() - started)
+    return sum(took[1:]) / STEPS
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _count(parameters: Iterable[Tensor]) -> int:
+    return sum(p.numel() for p in parameters)
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(t.numel() * t.element_size() for t in tensors)
