@@ -8,7 +8,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from adaface.cli.main import app
-from adaface.training.loop import Progress
+from adaface.training.state import Progress
 
 
 def mini(*arguments):
@@ -46,8 +46,8 @@ def test_build_until_an_unknown_step_lists_the_steps(smoke_build):
 
 
 def test_a_build_that_a_signal_stopped_says_so_and_exits_with_130(drawn_data, tmp_path, monkeypatch):
-    def stopped(recipe, loop, folder, generator, progress):
-        progress(0.5, Progress(step=1))  # reaches the bar
+    def stopped(recipe, loop, folder, *, seed, hooks):
+        hooks.tell(Progress(step=1, share=0.5))  # reaches the bar
         return Progress(step=1)
 
     monkeypatch.setattr("adaface.mini.build.fit", stopped)

@@ -35,7 +35,10 @@ from adaface.mini.world.data import TRAIN, load_close, load_full
 from adaface.mini.world.look import ClassWordNet, LookCodes, fit_class_words, fit_look_codes, look_words
 from adaface.mini.world.segment import Segmenter, SegmenterRecipe, load_portraits
 from adaface.mini.world.tokenizer import write_tokenizer
-from adaface.training.loop import LoopConfig, Progress, Recipe, fit
+from adaface.training.loop import fit
+from adaface.training.recipe import Seeded, Stepping
+from adaface.training.settings import LoopConfig
+from adaface.training.state import Hooks, Progress
 
 log = logging.getLogger(__name__)
 DONE = "done.json"
@@ -60,15 +63,19 @@ class Build:
 
     def generator(self, step: str) -> Generator:
         """Each step draws from its own stream of the build's seed."""
-        return torch.Generator().manual_seed(self.config.seed * 100 + list(STEPS).index(step))
+        return torch.Generator().manual_seed(self.seed(step))
 
-    def train(self, step: str, recipe: Recipe, loop: LoopConfig, folder: str = "") -> None:
+    def seed(self, step: str) -> int:
+        """The seed of that stream, and of a step's training."""
+        return self.config.seed * 100 + list(STEPS).index(step)
+
+    def train(self, step: str, recipe: Stepping, loop: LoopConfig, folder: str = "") -> None:
         """Fit a recipe in the step's folder, or in one inside of it.
 
         Raises KeyboardInterrupt: stopped by a signal; everything is saved.
         """
-        place, generator = self.folder(step) / folder, self.generator(step)
-        run = fit(recipe, loop, place, generator, lambda share, _: self.tell(share))
+        hooks = Hooks(tell=lambda progress: self.tell(progress.share))
+        run = fit(Seeded(recipe), loop, self.folder(step) / folder, seed=self.seed(step), hooks=hooks)
         if not run.finished:
             raise KeyboardInterrupt(f"{step}: stopped and saved; the same command goes on")
         self.runs.setdefault(step, []).append(run)

@@ -1,6 +1,5 @@
 """What a build of the mini stack does, as presets: `cpu` (hours), `gpu` (half an hour), `smoke` (seconds)."""
 
-import math
 from dataclasses import dataclass, field
 
 from adaface.errors import ConfigError
@@ -9,7 +8,7 @@ from adaface.mini.recipes.base import BaseConfig
 from adaface.mini.recipes.clip import ClipConfig
 from adaface.mini.recipes.encoder import EncoderConfig
 from adaface.mini.recipes.vae import VaeConfig
-from adaface.training.loop import LoopConfig
+from adaface.training.settings import LoopConfig, OptimizerConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,19 +32,30 @@ class BuildConfig:
     seed: int = 0
 
 
-def minutes(count: float, rate: float, **rest: float) -> LoopConfig:
-    """A loop of so many minutes at this learning rate."""
-    return LoopConfig(seconds=count * 60, learning_rate=rate, **rest)  # type: ignore[arg-type]
+def minutes(count: float, rate: float, *, weight_decay: float = 0.01, ema_decay: float = 0.999) -> LoopConfig:
+    """A loop of so many minutes that begins at this learning rate."""
+    return LoopConfig(
+        seconds=count * 60,
+        optimizer=OptimizerConfig(learning_rate=rate, weight_decay=weight_decay),
+        ema_decay=ema_decay,
+        save_steps=0,
+        save_seconds=120,
+        keep_last=1,
+        keep_best=0,
+    )
 
 
 def _steps(count: int, rate: float) -> LoopConfig:
-    return LoopConfig(steps=count, seconds=math.inf, learning_rate=rate, bf16=False, log_every=1)
+    optimizer = OptimizerConfig(learning_rate=rate)
+    return LoopConfig(
+        steps=count, optimizer=optimizer, precision="fp32", log_steps=1, keep_last=1, keep_best=0
+    )
 
 
 PRESETS = {
     "cpu": BuildConfig(
         segmenter=minutes(12, 2e-3),
-        vae=minutes(60, 6e-4, max_grad_norm=1.0, weight_decay=0.0),
+        vae=minutes(60, 6e-4, weight_decay=0.0),
         base=minutes(90, 5e-4),
         identity=minutes(60, 2e-4),
         clip=minutes(20, 5e-4),

@@ -13,7 +13,8 @@ from adaface.errors import ConfigError, FormatError
 from adaface.files import write_atomic
 from adaface.mini.config import PRESETS, BuildConfig
 from adaface.pipelines.stack import Stack
-from adaface.training.loop import LoopConfig, Progress
+from adaface.training.settings import LoopConfig
+from adaface.training.state import Progress
 
 DURATIONS = ("seconds", "steps")  # of a loop: these alone may change while a build goes on
 LOOPS = [name.name for name in dataclasses.fields(BuildConfig) if name.type in (LoopConfig, "LoopConfig")]

@@ -20,11 +20,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class StepPlan:
-    """One step of the optimiser.
+    """One step of the optimiser, the run's `step`-th.
 
     rows: of the data, one for each sample of the batch of all processes; empty for recipes that choose their
     own. seeds: one for each sample, of all that is the sample's own (noise, augmentation), so that it does
-    not depend on which process reads it; a recipe that chooses its own has one. coins: what the samples share.
+    not depend on which process reads it; one in all where a recipe chooses its own. coins: what they share.
     """
 
     step: int
@@ -54,8 +54,8 @@ class Part:
     count: int = 1
 
     def take(self, of_all: Sequence[T]) -> Sequence[T]:
-        """This part of something that has one entry for each sample of the batch, in order."""
-        total = len(of_all)
+        """The part of something that has one entry for each sample of the batch, in order."""
+        total = len(of_all)  # the parts differ by one at most
         return of_all[total * self.index // self.count : total * (self.index + 1) // self.count]
 
     def weight(self, plan: StepPlan) -> float:

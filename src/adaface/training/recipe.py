@@ -1,4 +1,4 @@
-"""What the loop trains: a recipe draws plans and turns them into losses. Shapes: terms of a loss are scalars."""
+"""What the loop trains: a recipe draws plans and turns them into losses. Terms of a loss are scalars."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ class Recipe(Protocol):
         """
 
     def draw(self, step: int, generator: Generator, share: float) -> StepPlan:
-        """The plan of a step, from nothing but these; share: how much of the run is done (0..1)."""
+        """The plan of a step (from 1), from nothing but these; share: of the run that is done (0..1)."""
 
     def prepare(self, plan: StepPlan, part: Part) -> None:
-        """Told some steps before `loss` is asked for the same: begin to read the samples, and return."""
+        """Told some steps before `loss` may be asked for the same: begin to read, and return at once."""
 
     def loss(self, plan: StepPlan, part: Part) -> dict[str, Tensor]:
-        """Named scalar terms, already weighted, means over the samples of this part; their sum is minimised."""
+        """Named scalar terms, weighted, each a mean over the samples of this part; their sum is minimised."""
 
     def sample(self) -> Image | None:
         """A picture of what the averaged modules do now, or None."""

@@ -1,4 +1,4 @@
-"""How a training runs: its length, precision, optimiser, schedule, and what is kept of it. No torch in here."""
+"""How a training runs: its length, precision, optimiser, schedule, and what is kept of it. Free of torch."""
 
 import math
 from dataclasses import dataclass, field
@@ -16,22 +16,29 @@ class OptimizerConfig:
     """Which optimiser, and how fast. Raises ConfigError: a value out of range."""
 
     name: OptimizerName = "adamw"
-    learning_rate: float = 4e-4  # Prodigy finds its own: give it 1
+    learning_rate: float | None = None  # None: 4e-4, and 1 for Prodigy, which finds its own
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 0.01
     d_coef: float = 1.0  # Prodigy alone: a factor of the rate that it finds
-    muon_rate: float = 5.0  # Muon alone: the rate of matrices, in units of `learning_rate`
+    muon_rate: float = 1.0  # Muon alone: the rate of matrices, in units of `learning_rate`
     momentum: float = 0.95  # Muon alone
 
     def __post_init__(self) -> None:
         """Check each value."""
         _known("optimizer.name", self.name, get_args(OptimizerName))
-        _above("optimizer", learning_rate=self.learning_rate, d_coef=self.d_coef, muon_rate=self.muon_rate)
+        _above("optimizer", learning_rate=self.rate, d_coef=self.d_coef, muon_rate=self.muon_rate)
         if len(self.betas) != 2:
             raise ConfigError(f"optimizer.betas={list(self.betas)}: give two numbers")
         _share("optimizer", beta1=self.betas[0], beta2=self.betas[1], momentum=self.momentum)
         if not 0 <= self.weight_decay < math.inf:
             raise ConfigError(f"optimizer.weight_decay={self.weight_decay}: give 0 or more")
+
+    @property
+    def rate(self) -> float:
+        """The learning rate, where none is given the optimiser's own."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return 1.0 if self.name == "prodigy" else 4e-4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +71,7 @@ class LoopConfig:
     steps: int = 1_000_000
     seconds: float = math.inf
     accumulate: int = 1  # parts that a process reads its share of the batch in, one after the other
-    precision: Precision = "bf16"  # of the arithmetic; the weights stay float32
+    precision: Precision = "bf16"  # of the arithmetic; the weights and their updates are float32
     max_grad_norm: float = 1.0
     ema_decay: float = 0.999  # of the weights' moving average; 0: none
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -90,8 +97,8 @@ class LoopConfig:
         schedule = self.schedule
         if schedule.decay == "linear" and schedule.warmup_steps >= self.steps:
             raise ConfigError(
-                f"schedule.warmup_steps={schedule.warmup_steps}, steps={self.steps}: nothing is left to decay. "
-                "Give a shorter warm-up"
+                f"schedule.warmup_steps={schedule.warmup_steps}, steps={self.steps}: nothing is left to "
+                "decay. Give a shorter warm-up"
             )
 
 

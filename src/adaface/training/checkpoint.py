@@ -1,0 +1,210 @@
+"""Checkpoints: folders that appear whole or not at all, with the hashes of their files.
+
+`RUN/checkpoints/step-000000123/`: `weights.safetensors`, `averages.safetensors` (with an average),
+`optimizer.pt` (read by the weights-only loader), `state.json`, what a recipe adds, and `hashes.json`.
+"""
+
+import json
+import logging
+import math
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from adaface.errors import DamagedFileError, FormatError, MissingFileError, WriteError
+from adaface.files import sha256
+from adaface.training.state import Weights
+
+log = logging.getLogger(__name__)
+FOLDER, FAILED, HASHES, STATE = "checkpoints", "failed", "hashes.json", "state.json"
+WEIGHTS, AVERAGES, OPTIMIZER = "weights.safetensors", "averages.safetensors", "optimizer.pt"
+
+
+def folder_of(run: Path, step: int) -> Path:
+    """Where the checkpoint after so many steps is."""
+    return run / FOLDER / f"step-{step:09d}"
+
+
+def checkpoints(run: str | Path) -> list[Path]:
+    """The checkpoints of a run, oldest first."""
+    return sorted((Path(run) / FOLDER).glob("step-*"))
+
+
+def latest(run: str | Path) -> Path | None:
+    """The newest checkpoint of a run that is whole; None: there is none yet.
+
+    Damaged ones are passed over with a warning. Raises DamagedFileError: all of them are damaged.
+    """
+    trouble: DamagedFileError | None = None
+    for folder in reversed(checkpoints(run)):
+        try:
+            verify(folder)
+        except DamagedFileError as error:
+            log.warning("%s. Passed over", error)
+            trouble = trouble or error
+        else:
+            return folder
+    if trouble is not None:
+        raise trouble
+    return None
+
+
+def best(run: str | Path) -> Path | None:
+    """The checkpoint with the best (lowest) figure; None: there is none."""
+    return min(checkpoints(run), key=_figure, default=None)
+
+
+def verify(folder: Path) -> None:
+    """Raises DamagedFileError: a file is missing or is not what was written."""
+    try:
+        hashes = dict(json.loads((folder / HASHES).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise DamagedFileError(f"{folder / HASHES}: cannot be read ({error})") from error
+    for name, digest in hashes.items():
+        path = folder / name
+        if not path.is_file():
+            raise DamagedFileError(f"{path}: missing from its checkpoint")
+        if sha256(path) != digest:
+            raise DamagedFileError(f"{path}: not what was written, by its hash")
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """A checkpoint's `state.json`. Raises DamagedFileError: it is none."""
+    try:
+        return dict(json.loads((folder / STATE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise DamagedFileError(f"{folder / STATE}: cannot be read ({error})") from error
+
+
+def read_weights(folder: Path, weights: Weights) -> None:
+    """Put a checkpoint's weights, buffers and averages in place. Raises FormatError: of other sizes."""
+    tensors, averages = load_file(folder / WEIGHTS), {}
+    if weights.averages:  # a run that had none begins its average here
+        path = folder / AVERAGES
+        averages = (
+            load_file(path) if path.is_file() else {n: tensors[n] for n in weights.averages if n in tensors}
+        )
+    try:
+        weights.load(tensors, averages)
+    except FormatError as error:
+        raise FormatError(f"{folder}: {error}") from error
+
+
+def read_optimizer(folder: Path) -> dict[str, Any]:
+    """A checkpoint's optimiser, by the loader that runs nothing of a file."""
+    return dict(torch.load(folder / OPTIMIZER, weights_only=True, map_location="cpu"))
+
+
+@torch.no_grad()
+def load_weights(place: str | Path, modules: Mapping[str, nn.Module], *, averages: bool = True) -> Path:
+    """Put trained weights into modules: a new run starts from them, with everything else anew.
+
+    place: a run (its newest checkpoint), or one checkpoint. averages: theirs, where there are some.
+    Returns the checkpoint. Raises MissingFileError: no checkpoint there. DamagedFileError: a damaged one.
+    FormatError: of other names or sizes.
+    """
+    place = Path(place)
+    folder = place if (place / WEIGHTS).is_file() else latest(place)
+    if folder is None:
+        raise MissingFileError(f"{place}: no checkpoint in it. Give a run's folder or one of its checkpoints")
+    if folder == place:
+        verify(folder)
+    tensors = load_file(folder / WEIGHTS)
+    if averages and (folder / AVERAGES).is_file():
+        tensors |= load_file(folder / AVERAGES)
+    weights = Weights(modules, averaged=False)
+    try:
+        weights.load(tensors, {})
+    except FormatError as error:
+        raise FormatError(f"{folder}: {error}") from error
+    return folder
+
+
+def write_optimizer(state: Mapping[str, Any], path: Path) -> None:
+    """Raises OSError: disk trouble, which torch tells as a RuntimeError."""
+    try:
+        torch.save(dict(state), path)
+    except RuntimeError as error:
+        raise OSError(str(error).strip().splitlines()[0]) from error
+
+
+def write(final: Path, fill: Callable[[Path], None]) -> None:
+    """Let `fill` write files into a folder beside `final`, hash them, and rename it to `final`.
+
+    Raises WriteError: disk trouble; nothing half-written stays, and other checkpoints are as they were.
+    """
+    beside = final.parent / f".{final.name}"
+    try:
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
+        fill(beside)
+        hashes = {path.relative_to(beside).as_posix(): sha256(path) for path in _files(beside)}
+        (beside / HASHES).write_text(json.dumps(hashes, indent=2) + "\n", encoding="utf-8")
+        for path in [*_files(beside), beside]:
+            _to_disk(path)
+        drop(final)  # there is one only if it is damaged
+        beside.rename(final)
+        _to_disk(final.parent)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise WriteError(
+            f"{final}: not saved ({reason}). Free some space and resume: the checkpoint before it is whole"
+        ) from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def prune(run: Path, *, keep_last: int, keep_best: int) -> None:
+    """Remove all checkpoints but the last ones and the best ones."""
+    there = checkpoints(run)
+    good = [folder for folder in there if math.isfinite(_figure(folder))]
+    kept = {*there[-keep_last:], *sorted(good, key=_figure)[:keep_best]}
+    for folder in there:
+        if folder not in kept:
+            drop(folder)
+
+
+def drop(folder: Path) -> None:
+    """Remove a folder; a kill in the middle leaves no half of it under its name."""
+    if folder.exists():
+        gone = folder.parent / f".gone-{folder.name}"
+        shutil.rmtree(gone, ignore_errors=True)
+        folder.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+
+
+def tidy(run: Path) -> None:
+    """Remove what a kill left half-written."""
+    for within in (FOLDER, FAILED):
+        for path in (run / within).glob(".*"):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _figure(folder: Path) -> float:
+    try:
+        figure = float(read_state(folder)["figure"])
+    except (DamagedFileError, KeyError, TypeError, ValueError):
+        return math.inf
+    return math.inf if math.isnan(figure) else figure
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def _to_disk(path: Path) -> None:
+    """A rename may reach the disk before the bytes do. Systems that open no folders need it not."""
+    with suppress(PermissionError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

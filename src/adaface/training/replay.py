@@ -1,0 +1,125 @@
+"""One step of a run once more: what its loss was, and which samples make it no number."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adaface.errors import FormatError, MissingFileError
+from adaface.training import checkpoint
+from adaface.training.distributed import ONE
+from adaface.training.plan import Part, StepPlan
+from adaface.training.recipe import Recipe
+from adaface.training.run import PLAN, Run
+from adaface.training.settings import LoopConfig
+from adaface.training.state import Hooks
+from adaface.training.step import Outcome
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the loss and its gradients are for some samples. terms: named scalars, already weighted."""
+
+    names: tuple[str, ...]
+    terms: Mapping[str, float]
+    grad_norm: float
+
+    @property
+    def finite(self) -> bool:
+        """True if all of it are numbers."""
+        return all(map(math.isfinite, [*self.terms.values(), self.grad_norm]))
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A step that was run again. parts: as the run read the batch; samples: of bad parts, one by one."""
+
+    plan: StepPlan
+    weights: Path  # the checkpoint that it began from
+    parts: tuple[Measured, ...]
+    samples: tuple[Measured, ...]
+
+    @property
+    def bad_names(self) -> list[str]:
+        """The samples that, each by itself, make the loss or the gradients no number."""
+        return [name for sample in self.samples if not sample.finite for name in sample.names]
+
+
+def replay(recipe: Recipe, config: LoopConfig, run: str | Path, *, step: int | None = None) -> Replay:
+    """Run a step again, with the weights before it, and change nothing in the run's folder.
+
+    step: its number, as metrics count it; None: the one that stopped the run. For a step that did not, the
+    run is repeated in memory from the newest checkpoint before it. One process replays what several did.
+    Leaves the weights before the step in the recipe's modules.
+    Raises MissingFileError: no such step is recorded. FormatError: the run is another recipe's.
+    """
+    run = Path(run)
+    failed = _failed(run, step)
+    folder = failed or _before(run, step)
+    report = _report(failed / PLAN) if failed is not None else {}
+    state = checkpoint.read_state(folder)
+    parts = int(report.get("parts", state["parts"]))
+    again = Run(
+        recipe,
+        dataclasses.replace(config, accumulate=parts),
+        run,
+        seed=int(state["seed"]),
+        hooks=Hooks(),
+        ranks=ONE,
+    )
+    again.restore(folder)
+    number = again.progress.step + 1 if step is None else step
+    again.repeat(number - 1)
+    plan = StepPlan.from_json(report["plan"]) if report else again.plan(number)
+    return _measured(again, plan, folder)
+
+
+def _measured(run: Run, plan: StepPlan, folder: Path) -> Replay:
+    names = tuple(run.recipe.names(plan))
+
+    def measure(part: Part) -> Measured:
+        outcome: Outcome = run.stepper.measure(plan, part)
+        return Measured(tuple(part.take(names)), outcome.terms, outcome.norm)
+
+    parts = run.stepper.parts
+    whole = [measure(part) for part in parts]
+    rows = range(len(plan.rows))
+    looked_at = [
+        row for part, seen in zip(parts, whole, strict=True) if not seen.finite for row in part.take(rows)
+    ]
+    return Replay(plan, folder, tuple(whole), tuple(measure(Part(row, len(rows))) for row in looked_at))
+
+
+def _failed(run: Path, step: int | None) -> Path | None:
+    """The report of the step that stopped the run; None: of this step there is none."""
+    there: Sequence[Path] = sorted((run / checkpoint.FAILED).glob("step-*"))
+    if step is None:
+        if not there:
+            raise MissingFileError(
+                f"{run / checkpoint.FAILED}: no step stopped this run. Name one with --step, or give "
+                "another run"
+            )
+        return there[-1]
+    return next((folder for folder in there if folder.name == f"step-{step:09d}"), None)
+
+
+def _before(run: Path, step: int | None) -> Path:
+    """The newest checkpoint from which this step can be reached."""
+    there = [folder for folder in checkpoint.checkpoints(run) if step and int(folder.name[5:]) < step]
+    if not there:
+        raise MissingFileError(
+            f"{run}: no checkpoint before step {step}. The run keeps the last and the best ones (keep_last)"
+        )
+    checkpoint.verify(there[-1])
+    return there[-1]
+
+
+def _report(path: Path) -> dict[str, Any]:
+    checkpoint.verify(path.parent)
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise FormatError(f"{path}: no report of a step ({error})") from error
