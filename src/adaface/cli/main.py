@@ -14,6 +14,7 @@ from adaface.cli.models.checkpoint import app as checkpoint
 from adaface.cli.models.convert import convert
 from adaface.cli.models.doctor import doctor
 from adaface.cli.models.setup import setup
+from adaface.cli.prepare import RayWithoutAddress, prepare
 from adaface.cli.training.train import app as train
 
 app = typer.Typer(
@@ -54,6 +55,7 @@ def main(
 
 for command in (generate, embed, demo, doctor, setup, convert):
     app.command()(command)
+app.command(cls=RayWithoutAddress)(prepare)
 app.add_typer(checkpoint, name="checkpoint")
 app.add_typer(train, name="train")
 if find_spec("adaface.cli.mini") is not None:

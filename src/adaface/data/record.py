@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from adaface.face.types import Floats
 
 
@@ -53,10 +56,10 @@ class FaceLook:
 
     landmarks: (5, 2) float32 in pixels of the crop. score: the detector's. face_px: shorter side of its box
     in the photo. quality: in (0, 1]. inside: share of the crop that the photo covers; corners: where the
-    photo's corners lie in the crop, (4, 2), or None if it covers all of it. fingerprint: perceptual hash of
-    the crop, 64 bits. image, mask: offset and length of the encoded crop and its mask in the chunk's blobs.
-    labels: how many kinds of face parts the parser saw. age in years, gender "male" or "female": None where no
-    backend tells.
+    photo's corners lie in the crop, (4, 2), or None if it covers all of it. fingerprint, portrait: of the
+    crop, as of `adaface.data.prepare.duplicates`. image, mask: offset and length of the encoded crop and
+    its mask in the chunk's blobs. age: in years. gender: "male" or "female". Both are None where no backend
+    tells.
     """
 
     id_embedding: Floats
@@ -67,6 +70,7 @@ class FaceLook:
     inside: float
     corners: Floats | None
     fingerprint: int
+    portrait: NDArray[np.uint8]
     image: tuple[int, int]
     mask: tuple[int, int] | None
     age: float | None = None

@@ -21,7 +21,9 @@ Matrix = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """A square in the photo. centre: (2,) pixels. right: (2,), unit vector to the right. half: half its side."""
+    """A square in the photo. centre: (2,) pixels. right: (2,), unit vector to the right. half: half its
+    side.
+    """
 
     centre: Floats | Matrix
     right: Matrix
@@ -35,8 +37,8 @@ class Frame:
 
 
 def head_frame(landmarks: Floats, margin: float = 1.0) -> Frame:
-    """The FFHQ frame of a face, turned with it. landmarks: (5, 2) photo pixels. Source: FFHQ's alignment rule,
-    with mouth corners and eye points of a five-point detector.
+    """The FFHQ frame of a face, turned with it. landmarks: (5, 2) photo pixels. Source: FFHQ's alignment
+    rule, with mouth corners and eye points of a five-point detector.
     """
     points = landmarks.astype(np.float64)
     eyes, mouth = points[:2].mean(0), points[3:].mean(0)
@@ -55,7 +57,8 @@ def inside_photo(frame: Frame, size: tuple[int, int]) -> Frame:
     """
     half = min(frame.half, min(size) / 2)
     low, high = np.full(2, half - 0.5), np.array(size, np.float64) - half - 0.5
-    return Frame(np.clip(frame.centre, low, high), np.array([1.0, 0.0]), half)
+    centre = np.clip(frame.centre.astype(np.float64), low, high)
+    return Frame(centre, np.array([1.0, 0.0]), half)
 
 
 def cut(image: Pixels, matrix: Matrix, size: int) -> Pixels:

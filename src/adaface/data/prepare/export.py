@@ -99,9 +99,9 @@ def key_of(photo: Photo) -> str:
 
 
 def write_original_layout(out: Path, kept: Iterator[Kept], people: Mapping[str, PersonSummary]) -> Path:
-    """Write out/original: people/NAME/X.png, X_mask.png and metainfo.json, mixed/NAME/X.png, X_mask.png, and
-    meta_subj2person_type.json. `people` is what the original calls a data root, each folder of `mixed` a root of
-    mixed subjects.
+    """Write out/original: people/NAME/X.png, X_mask.png and metainfo.json, mixed/NAME/X.png, X_mask.png,
+    and meta_subj2person_type.json. `people` is what the original calls a data root, each folder of `mixed`
+    a root of mixed subjects.
 
     Raises WriteError: no room; what was there before stays.
     """

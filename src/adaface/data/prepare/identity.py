@@ -33,8 +33,8 @@ class IdentityThreshold:
 
 # By benchmarks/identity_filter.py, on LFW's training people.
 SFACE = IdentityThreshold(pair=0.36, mean=0.44)
-# 0.65 is the original's figure for antelopev2; its pairs are not measured here: 0.65 of a mean of many is what
-# pairs of 0.45 give.
+# 0.65 is the original's figure for antelopev2; its pairs are not measured here: 0.65 of a mean of many is
+# what pairs of 0.45 give.
 ANTELOPE = IdentityThreshold(pair=0.45, mean=0.65)
 ANTELOPE_FILES = ("glintr100", "arcface")
 
@@ -53,9 +53,9 @@ def threshold_of(recognizer: str, same_person: float | None = None) -> IdentityT
 
 @dataclass(frozen=True, eq=False)
 class Belonging:
-    """Of each photo: which face is the person's, its cosine to the mean of the other kept photos (NaN without
-    others), and whether it is kept. agreed: False where the photos disagree and no majority says who is meant;
-    then none is kept.
+    """Of each photo: which face is the person's, its cosine to the mean of the other kept photos (NaN
+    without others), and whether it is kept. agreed: False where the photos disagree and no majority says
+    who is meant; then none is kept.
     """
 
     faces: NDArray[np.intp]

@@ -10,10 +10,13 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 import numpy as np
+from numpy.typing import NDArray
 
 from adaface.data.prepare.duplicates import near_pairs
 from adaface.data.prepare.identity import IdentityThreshold, belonging
 from adaface.data.record import FaceLook, Look, Photo, Rejection
+
+LARGER = 1.1  # of two nearly equal pictures the first stays, unless the other's face is so much larger
 
 
 @dataclass(eq=False, slots=True)
@@ -28,9 +31,10 @@ class Verdict:
     face: int = 0
     similarity: float | None = None
     rejection: Rejection | None = None
-    quality: float = 0.0
     sha256: str = ""
+    face_px: float = 0.0
     fingerprint: int = 0
+    portrait: NDArray[np.uint8] | None = None
 
     @property
     def kept(self) -> bool:
@@ -44,7 +48,7 @@ class Verdict:
 
 @dataclass(eq=False)
 class Judgement:
-    """Verdicts on all photos, in their order; and what was guessed of each person's kept photos: (age, gender)."""
+    """Verdicts on all photos, in their order; guesses: person -> (age, gender) of each kept photo."""
 
     verdicts: list[Verdict]
     guesses: dict[str, list[tuple[float, str]]] = field(default_factory=dict)
@@ -59,17 +63,15 @@ def judge(
     leave out pictures that are nearly the same as a better one.
     """
     verdicts: list[Verdict] = []
-    vectors: list[np.ndarray | None] = []
     guesses: dict[str, list[tuple[float, str]]] = {}
     for person, group in groupby(looks, key=lambda look: look.photo.person):
         seen = list(group)
         own = _judge_person(seen, threshold)
         verdicts += own
-        vectors += [_vector(look, verdict) for look, verdict in zip(seen, own, strict=True)]
         guesses[person] = list(_guesses(seen, own))
     _same_file_elsewhere(verdicts)
     if near_duplicates:
-        _near_duplicates(verdicts, vectors)
+        _near_duplicates(verdicts)
     return Judgement(verdicts, guesses)
 
 
@@ -82,13 +84,13 @@ def _judge_person(seen: Sequence[Look], threshold: IdentityThreshold | None) -> 
     for look, verdict in zip(seen, verdicts, strict=True):
         if verdict.kept:
             face = look.faces[verdict.face]
-            verdict.quality, verdict.fingerprint = face.quality, face.fingerprint
+            verdict.face_px, verdict.fingerprint = face.face_px, face.fingerprint
+            verdict.portrait = face.portrait
     return verdicts
 
 
 def _first_verdict(look: Look) -> Verdict:
-    verdict = Verdict(look.photo, rejection=look.rejection, sha256=look.sha256)
-    return verdict
+    return Verdict(look.photo, rejection=look.rejection, sha256=look.sha256)
 
 
 def _same_file(verdicts: Sequence[Verdict]) -> None:
@@ -130,10 +132,6 @@ def _stranger(verdict: Verdict, similarity: float, least: float) -> str:
     )
 
 
-def _vector(look: Look, verdict: Verdict) -> np.ndarray | None:
-    return look.faces[verdict.face].id_embedding if verdict.kept else None
-
-
 def _guesses(seen: Sequence[Look], verdicts: Sequence[Verdict]) -> Iterator[tuple[float, str]]:
     for look, verdict in zip(seen, verdicts, strict=True):
         face: FaceLook | None = look.faces[verdict.face] if verdict.kept else None
@@ -154,22 +152,21 @@ def _same_file_elsewhere(verdicts: Sequence[Verdict]) -> None:
                 _reject_twin(verdict, best, "The same file stands")
 
 
-def _near_duplicates(verdicts: Sequence[Verdict], vectors: Sequence[np.ndarray | None]) -> None:
-    rows = [k for k, verdict in enumerate(verdicts) if verdict.kept]
-    prints = np.array([verdicts[k].fingerprint for k in rows], np.uint64)
-    embeddings = [vectors[k] for k in rows]
-    for i, j in near_pairs(prints, embeddings):  # type: ignore[arg-type]  # kept photos have vectors
-        a, b = verdicts[rows[i]], verdicts[rows[j]]
-        if not (a.kept and b.kept):
+def _near_duplicates(verdicts: Sequence[Verdict]) -> None:
+    kept = [verdict for verdict in verdicts if verdict.kept and verdict.portrait is not None]
+    prints = np.array([verdict.fingerprint for verdict in kept], np.uint64)
+    portraits = np.array([verdict.portrait for verdict in kept], np.uint8)
+    for i, j in near_pairs(prints, portraits):
+        first, second = kept[i], kept[j]
+        if not (first.kept and second.kept):
             continue
-        if a.photo.person != b.photo.person:
-            worse, better = (b, a) if _fit(a) >= _fit(b) else (a, b)
+        if first.photo.person != second.photo.person:
+            worse, better = (second, first) if _fit(first) >= _fit(second) else (first, second)
             _reject_twin(worse, better, "Nearly the same picture stands")
         else:
-            worse, better = (b, a) if a.quality >= b.quality else (a, b)
-            worse.reject(
-                "near_duplicate", f"Nearly the same picture as {better.photo.path}, which is better or first"
-            )
+            larger = second.face_px > LARGER * first.face_px
+            worse, better = (first, second) if larger else (second, first)
+            worse.reject("near_duplicate", f"Nearly the same picture as {better.photo.path}")
 
 
 def _fit(verdict: Verdict) -> tuple[bool, float]:

@@ -1,10 +1,9 @@
-"""One photo -> what is seen in it: steps that are pure functions of the photo, in the order they run. Letters: S
-pixels of a crop's side.
-"""
+"""One photo -> what is seen in it: steps that are pure functions, in the order they run. Letter: S pixels."""
 
 import hashlib
 import io
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +20,7 @@ from adaface.data.prepare.crop import (
     moved,
     photo_corners,
 )
-from adaface.data.prepare.duplicates import fingerprint
+from adaface.data.prepare.duplicates import fingerprint, portrait
 from adaface.data.prepare.settings import PrepareSettings
 from adaface.data.record import Photo, Rejection
 from adaface.errors import ImageError
@@ -38,8 +37,8 @@ FEW_LABELS = 9  # of 19 kinds of face parts: a parser that sees no more has not 
 JPEG_QUALITY = 95
 
 
-class Unusable(Exception):  # noqa: N818  # a finding, not a fault
-    """A photo that is left out; carries the rejection."""
+class Unusable(Exception):
+    """A photo that is left out: a finding, not a fault; carries the rejection."""
 
     def __init__(self, code: str, sentence: str) -> None:
         super().__init__(sentence)
@@ -48,13 +47,17 @@ class Unusable(Exception):  # noqa: N818  # a finding, not a fault
 
 @dataclass(frozen=True, eq=False)
 class Crop:
-    """One face of a photo, cut out. Fields as of `adaface.data.record.FaceLook`; image, mask: encoded files."""
+    """One face of a photo, cut out; fields as of `adaface.data.record.FaceLook`.
+
+    image, mask: encoded files.
+    """
 
     face: Face
     landmarks: Floats
     inside: float
     corners: Floats | None
     fingerprint: int
+    portrait: NDArray[np.uint8]
     image: bytes
     mask: bytes | None
     traits: AgeGender | None
@@ -210,6 +213,7 @@ def _crop(
         inside=inside,
         corners=corners if inside < 1 else None,
         fingerprint=fingerprint(image),
+        portrait=portrait(image),
         image=encode(image, settings.image_type),
         mask=None if person is None else encode(person, "png"),
         traits=None if tools.traits is None else tools.traits(picture.pixels, face.box),
@@ -218,7 +222,7 @@ def _crop(
 
 def encode(pixels: Pixels, image_type: str) -> bytes:
     """Pixels (S, S, 3) or (S, S) as the bytes of a file: the same for the same pixels."""
-    options = {
+    options: dict[str, dict[str, Any]] = {
         "jpg": {"format": "JPEG", "quality": JPEG_QUALITY, "subsampling": 0},
         "webp": {"format": "WEBP", "quality": 90, "method": 4},
         "png": {"format": "PNG", "compress_level": 3},

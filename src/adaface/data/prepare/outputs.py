@@ -21,12 +21,12 @@ def check_places(out: Path, roots: Sequence[Path]) -> None:
     for root in roots:
         if place.is_relative_to(root.resolve()):
             raise ConfigError(
-                f"{out}: lies inside of the photos' folder {root}, so that its pictures would be taken for photos "
+                f"{out}: lies inside of the photos' folder {root}: its pictures would be taken for photos "
                 "next time. Choose a folder beside it"
             )
         if root.resolve().is_relative_to(place):
             raise ConfigError(
-                f"{root}: the photos lie inside of the folder for the data set, {out}. Choose another folder for it"
+                f"{root}: the photos lie inside of the data set's folder {out}. Choose another folder for it"
             )
 
 
@@ -44,8 +44,8 @@ def begin(out: Path, settings: dict[str, Any], inputs: str, *, restart: bool) ->
         if note["state"] == DONE:
             if note["inputs"] != inputs:
                 raise ConfigError(
-                    f"{out}: finished, but the photos or facts beside them have changed since. Give --restart to "
-                    "make it anew, or choose another folder"
+                    f"{out}: finished, but the photos or facts beside them have changed since. Give "
+                    "--restart to make it anew, or choose another folder"
                 )
             return note
     if restart:
@@ -100,8 +100,8 @@ def _note(out: Path) -> dict[str, Any] | None:
         others = sorted(entry.name for entry in out.iterdir() if entry.name != LOCK) if out.is_dir() else []
         if others:
             raise ConfigError(
-                f"{out}: not empty ({', '.join(others[:3])}), and nothing of adaface prepare is in it. Choose a new "
-                "or an empty folder"
+                f"{out}: not empty ({', '.join(others[:3])}), and nothing of adaface prepare is in it. "
+                "Choose a new or an empty folder"
             )
         return None
     try:
@@ -119,6 +119,6 @@ def _check_settings(out: Path, before: dict[str, Any], now: dict[str, Any]) -> N
     if names:
         changes = ", ".join(f"{name} was {before.get(name)}, now {now.get(name)}" for name in names)
         raise ConfigError(
-            f"{out}: begun with other settings ({changes}). Give the same ones to go on, --restart to make it "
-            "anew, or choose another folder"
+            f"{out}: begun with other settings ({changes}). Give the same ones to go on, --restart to make "
+            "it anew, or choose another folder"
         )

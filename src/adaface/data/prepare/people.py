@@ -1,4 +1,6 @@
-"""The class word of each person: from a file of the user's, from metainfo.json, from guesses, else "person"."""
+"""The class word of each person: from a file of the user's, from metainfo.json, from guesses, else
+"person".
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +14,7 @@ from adaface.data.prepare.judge import Verdict
 
 @dataclass(frozen=True)
 class PersonSummary:
-    """One person in numbers. info: class word, gender and age as far as known, mean similarity of the kept."""
+    """One person in numbers. info: class word, gender, age as far as known, mean similarity of the kept."""
 
     name: str
     mixed: bool
@@ -34,8 +36,8 @@ def summarize(
 ) -> dict[str, PersonSummary]:
     """Every person with a photo, in the order of `verdicts`.
 
-    guesses: (age, gender) of each person's photos. folders: where metainfo.json may lie. given: folder name ->
-    class word, which counts before anything else. Raises FormatError: a metainfo.json that is damaged.
+    guesses: (age, gender) of each person's photos. folders: where metainfo.json may lie. given: folder name
+    -> class word, which counts before anything else. Raises FormatError: a metainfo.json that is damaged.
     """
     photos: dict[str, list[Verdict]] = {}
     for verdict in verdicts:

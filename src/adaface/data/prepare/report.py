@@ -1,4 +1,6 @@
-"""What was kept and what was not, and why: rejected.jsonl for programs, report.html with thumbnails for people."""
+"""What was kept and what was not, and why: rejected.jsonl for programs, report.html with thumbnails for
+people.
+"""
 
 import base64
 import html
@@ -136,7 +138,8 @@ def _card(photo: Photo, rejection: Rejection) -> str:
     picture = _thumbnail(photo)
     view = f"<img src='{picture}' alt=''>" if picture else "<div class=none>no picture</div>"
     where = f"{photo.root}/{photo.path}"
-    return f"<figure>{view}<figcaption><b>{_text(where)}</b><br>{_text(rejection.sentence)}.</figcaption></figure>"
+    words = f"<b>{_text(where)}</b><br>{_text(rejection.sentence)}."
+    return f"<figure>{view}<figcaption>{words}</figcaption></figure>"
 
 
 def _thumbnail(photo: Photo) -> str | None:
@@ -173,7 +176,8 @@ def _text(text: str) -> str:
 
 _HEAD = """<!doctype html><html lang=en><head><meta charset=utf-8><title>adaface prepare</title><style>
 body{font:15px/1.45 system-ui,sans-serif;max-width:1060px;margin:24px auto;padding:0 16px;color:#1f2328}
-h1{font-size:24px}h2{font-size:17px;margin:30px 0 10px}.sum{font-size:16px}.small{color:#57606a;font-size:13px}
+h1{font-size:24px}h2{font-size:17px;margin:30px 0 10px}
+.sum{font-size:16px}.small{color:#57606a;font-size:13px}
 table{border-collapse:collapse}th{text-align:left;color:#57606a;font-weight:500}
 td,th{padding:4px 14px 4px 0;border-bottom:1px solid #d8dee4}.n{text-align:right}
 .cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(320px,1fr));gap:10px}

@@ -43,10 +43,10 @@ Runner = Callable[[Sequence[Chunk], Stage], None]
 class Request:
     """What is to be prepared, and where to.
 
-    out: the folder for the data set. data_roots, mixed_roots: as of `adaface.data.prepare.sources.find_photos`.
-    analyzer, parser, traits: make the networks in each worker, so they must be picklable. person_types: a JSON
-    file, folder name -> class word. original_layout: write the original's own layout as well, below
-    out/original. restart: make anew what is in `out`.
+    out: the folder for the data set. data_roots, mixed_roots: as of
+    `adaface.data.prepare.sources.find_photos`. analyzer, parser, traits: make the networks in each worker,
+    so they must be picklable. person_types: a JSON file, folder name -> class word. original_layout: write
+    the original's own layout as well, below out/original. restart: make anew what is in `out`.
     """
 
     out: Path
@@ -63,8 +63,8 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """What came out. rejected: code -> number of photos. empty: people without a photo. passed_over: files that
-    are no photos. hash: of the index; the data set's name. fresh: False if it was finished before.
+    """What came out. rejected: code -> number of photos. empty: people without a photo. passed_over: files
+    that are no photos. hash: of the index; the data set's name. fresh: False if it was finished before.
     """
 
     out: Path
@@ -81,10 +81,10 @@ class Prepared:
 def prepare(request: Request, run: Runner = run_chunks) -> Prepared:
     """Make the data set; the same request goes on after an interruption.
 
-    run: calls the stage's worker with every chunk: `adaface.data.executors.run_chunks`, with workers and a bar
-    if need be, or `adaface.data.executors.on_ray.run_chunks_on_ray`.
-    Raises ConfigError, MissingFileError: folders or settings that do not fit. WriteError: no room; what is done
-    is kept. NothingKeptError: no photo is fit; the report says why.
+    run: calls the stage's worker with every chunk: `adaface.data.executors.run_chunks`, with workers and a
+    bar if need be, or `adaface.data.executors.on_ray.run_chunks_on_ray`. Raises ConfigError,
+    MissingFileError: folders or settings that do not fit. WriteError: no room; what is done is kept.
+    NothingKeptError: no photo is fit; the report says why.
     """
     out = Path(request.out).expanduser().resolve()  # workers may stand in another folder
     found = find_photos(request.data_roots, request.mixed_roots)
@@ -176,7 +176,7 @@ def _finish(job: _Finish) -> dict[str, Any]:
     write_report(job.out, report)
     if not any(verdict.kept for verdict in judged.verdicts):
         raise NothingKeptError(
-            f"{job.out}: none of the {report.photos} photos was kept. Open report.html there, it says why of each"
+            f"{job.out}: none of the {report.photos} photos was kept. Its report.html says why of each"
         )
     write_sheet(job.out, job.kept(judged.verdicts, spread(judged.verdicts)))
     if job.request.original_layout:

@@ -9,14 +9,16 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from adaface.data.prepare.duplicates import PORTRAIT
 from adaface.data.prepare.look import Crop, Tools, Unusable, digest_of, look_at, read
 from adaface.data.prepare.settings import PrepareSettings
 from adaface.data.record import Chunk, FaceLook, Look, Photo, Rejection
@@ -27,7 +29,7 @@ from adaface.face.traits.age_gender import AgeGenderBackend
 from adaface.face.traits.parse import FaceParser
 from adaface.face.types import Floats
 
-LOOKS, EMBEDDINGS, BLOBS = "looks.json", "embeddings.safetensors", "blobs.bin"
+LOOKS, TABLES, BLOBS = "looks.json", "faces.safetensors", "blobs.bin"
 HALF_DONE = ".half-"  # how folders begin that are being filled
 
 
@@ -66,8 +68,9 @@ class Stage:
 
 
 def make_chunk(work: Path, chunk: Chunk, tools: Tools, settings: PrepareSettings) -> None:
-    """Look at all photos of a chunk and put what is seen into the folder `work`/<name>; nothing to do if it is
-    there. Raises WriteError: no room, or no permission; nothing half-made stays.
+    """Look at all photos of a chunk and put what is seen into the folder `work`/<name>, if it is not there.
+
+    Raises WriteError: no room, or no permission; nothing half-made stays.
     """
     target = work / chunk.name
     if target.is_dir():
@@ -80,8 +83,8 @@ def make_chunk(work: Path, chunk: Chunk, tools: Tools, settings: PrepareSettings
     except OSError as error:
         why = error.strerror or str(error)
         raise WriteError(
-            f"{target}: not written ({why}). What is done so far is kept: free space, or mend the permissions, "
-            "and give the same command again"
+            f"{target}: not written ({why}). What is done so far is kept: free space, or mend the "
+            "permissions, and give the same command again"
         ) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
@@ -99,7 +102,7 @@ def _fill(folder: Path, chunk: Chunk, tools: Tools, settings: PrepareSettings) -
     from safetensors.numpy import save
 
     rows: list[dict[str, Any]] = []
-    vectors: list[Floats] = []
+    faces: list[Crop] = []
     with (folder / BLOBS).open("wb") as blobs:
         for photo in chunk.photos:
             row: dict[str, Any] = {"path": photo.path, "sha256": ""}
@@ -109,14 +112,20 @@ def _fill(folder: Path, chunk: Chunk, tools: Tools, settings: PrepareSettings) -
                 picture, crops = look_at(photo, data, tools, settings)
                 row["size"] = list(picture.size)
                 row["faces"] = [_stored(crop, picture.scale, blobs) for crop in crops]
-                vectors += [crop.face.id_embedding for crop in crops]
+                faces += crops
             except Unusable as finding:
                 row["rejection"] = [finding.rejection.code, finding.rejection.sentence]
             rows.append(row)
         _sync(blobs)
-    table = np.stack(vectors) if vectors else np.zeros((0, tools.analyzer.recognizer.dim), np.float32)
-    _write(folder / EMBEDDINGS, save({"id_embeddings": table}))
+    _write(folder / TABLES, save(_tables(faces, tools.analyzer.recognizer.dim)))
     _write(folder / LOOKS, json.dumps(rows).encode())
+
+
+def _tables(faces: Sequence[Crop], dim: int) -> dict[str, NDArray[Any]]:
+    """What is large and the same of every face, a row each."""
+    vectors = [face.face.id_embedding for face in faces] or [np.zeros((0, dim), np.float32)]
+    portraits = [face.portrait for face in faces] or [np.zeros((0, PORTRAIT**2), np.uint8)]
+    return {"id_embeddings": np.vstack(vectors), "portraits": np.vstack(portraits)}
 
 
 def _stored(crop: Crop, scale: float, blobs: Any) -> dict[str, Any]:
@@ -158,11 +167,12 @@ def read_chunk(work: Path, chunk: Chunk) -> Iterator[Look]:
     folder = work / chunk.name
     try:
         rows = json.loads((folder / LOOKS).read_bytes())
-        vectors = load((folder / EMBEDDINGS).read_bytes())["id_embeddings"]
+        tables = load((folder / TABLES).read_bytes())
+        faces = list(zip(tables["id_embeddings"], tables["portraits"], strict=True))
         begin = 0
         for photo, row in zip(chunk.photos, rows, strict=True):
             count = len(row.get("faces", ()))
-            yield _look(photo, row, vectors[begin : begin + count])
+            yield _look(photo, row, faces[begin : begin + count])
             begin += count
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise FormatError(
@@ -170,13 +180,13 @@ def read_chunk(work: Path, chunk: Chunk) -> Iterator[Look]:
         ) from error
 
 
-def _look(photo: Photo, row: dict[str, Any], vectors: Floats) -> Look:
+def _look(photo: Photo, row: dict[str, Any], tables: Sequence[tuple[Floats, NDArray[np.uint8]]]) -> Look:
     rejection = Rejection(*row["rejection"]) if "rejection" in row else None
-    faces = tuple(_face(face, vector) for face, vector in zip(row.get("faces", ()), vectors, strict=True))
+    faces = tuple(_face(face, *table) for face, table in zip(row.get("faces", ()), tables, strict=True))
     return Look(photo, row["sha256"], tuple(row.get("size", (0, 0))), rejection, faces)
 
 
-def _face(row: dict[str, Any], vector: Floats) -> FaceLook:
+def _face(row: dict[str, Any], vector: Floats, portrait: NDArray[np.uint8]) -> FaceLook:
     traits = row["traits"] or (None, None)
     return FaceLook(
         id_embedding=vector,
@@ -187,6 +197,7 @@ def _face(row: dict[str, Any], vector: Floats) -> FaceLook:
         inside=row["inside"],
         corners=None if row["corners"] is None else np.array(row["corners"], np.float32),
         fingerprint=row["fingerprint"],
+        portrait=portrait,
         image=tuple(row["image"]),
         mask=None if row["mask"] is None else tuple(row["mask"]),
         age=traits[0],

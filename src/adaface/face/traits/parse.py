@@ -1,4 +1,4 @@
-"""Head crop -> mask of the person: doors for other parsers, and BiSeNet as an ONNX file. Letters: S pixels."""
+"""Head crop -> mask of the person: doors for other parsers, and BiSeNet as an ONNX file. Letter: S pixels."""
 
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -37,8 +37,8 @@ class FaceParser(Protocol):
 
 
 class BiSeNetParser:
-    """A face-parsing network with 19 classes as an ONNX file: (1, 3, 512, 512) -> (1, 19, 512, 512), class 0 is
-    the background. Fulfils `FaceParser`.
+    """A face-parsing network with 19 classes as an ONNX file: (1, 3, 512, 512) -> (1, 19, 512, 512), class
+    0 is the background. Fulfils `FaceParser`.
 
     threads: of ONNX Runtime.
     Raises MissingFileError: no such file. FormatError: another kind of network.
@@ -62,7 +62,7 @@ class BiSeNetParser:
 
         side = (BISENET_SIDE, BISENET_SIDE)
         large = cv2.resize(picture, side, interpolation=cv2.INTER_LINEAR).astype(np.float32) / 255
-        scaled = ((large - np.float32(MEAN)) / np.float32(STD)).transpose(2, 0, 1)[None]
+        scaled = ((large - np.array(MEAN, np.float32)) / np.array(STD, np.float32)).transpose(2, 0, 1)[None]
         classes = self._logits(np.ascontiguousarray(scaled, np.float32))[0].argmax(0)  # (512, 512)
         person = np.where(classes > 0, 255, 0).astype(np.uint8)
         return Parsed(resized(person, picture.shape[0]), len(np.unique(classes)))
@@ -84,11 +84,10 @@ class BiSeNetParser:
 
 
 def resized(mask: Mask, size: int) -> Mask:
-    """A mask (any, any) at (size, size): 255 where half of a pixel or more is 255."""
+    """A mask (any, any), soft values allowed, at (size, size): 255 from the half on, else 0."""
     import cv2
 
-    if mask.shape == (size, size):
-        return mask
-    way = cv2.INTER_AREA if size < mask.shape[0] else cv2.INTER_LINEAR
-    soft = cv2.resize(mask, (size, size), interpolation=way)
-    return np.where(soft >= 128, 255, 0).astype(np.uint8)
+    if mask.shape != (size, size):
+        way = cv2.INTER_AREA if size < mask.shape[0] else cv2.INTER_LINEAR
+        mask = cv2.resize(mask, (size, size), interpolation=way)
+    return np.where(mask >= 128, 255, 0).astype(np.uint8)
