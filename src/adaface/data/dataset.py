@@ -46,7 +46,8 @@ class FaceDataset(Sequence[Sample]):
     """The folder that `adaface prepare` wrote, open for reading.
 
     The index is mapped, not read: opening takes milliseconds and memory does not grow with rows. Goes to
-    another process as its path. Samples are read without order; every read is checked by the row's sha256.
+    another process as its path. Samples are read in any order, from any thread; each read is checked by the
+    row's sha256.
     Raises MissingFileError: no data set, or a file of it is gone. DatasetError: an index that is cut off or
     does not fit its card.
     """
@@ -63,7 +64,7 @@ class FaceDataset(Sequence[Sample]):
         self._columns = self._open_index()
         self.people = read_strings(self._columns, "people")  # (P,)
         self._keys = read_strings(self._columns, "keys")
-        self._words = list(read_strings(self._columns, "class_words"))
+        self.class_words = tuple(read_strings(self._columns, "class_words"))  # the different ones
         self._files = ShardReader(self.folder, [shard["file"] for shard in card["shards"]])
 
     def __len__(self) -> int:
@@ -87,7 +88,7 @@ class FaceDataset(Sequence[Sample]):
             id_embedding=torch.from_numpy(columns["id_embedding"][row].copy()),
             landmarks=torch.from_numpy(columns["landmarks"][row].copy()),
             person=int(columns["person"][row]),
-            class_word=self._words[columns["class_word"][row]],
+            class_word=self.class_word(row),
             key=key,
         )
 
@@ -117,6 +118,16 @@ class FaceDataset(Sequence[Sample]):
     def key(self, row: int) -> str:
         """The row's name in its shard."""
         return self._keys[self._row(row)]
+
+    def class_word(self, row: int) -> str:
+        """What the row's person is called in a prompt: "person", "woman", ...
+
+        Raises DatasetError: the index is damaged.
+        """
+        number = int(self._columns["class_word"][self._row(row)])
+        if number >= len(self.class_words):
+            raise DatasetError(f"{self.folder}: row {row} has class word {number}, which lacks. {REPAIR}")
+        return self.class_words[number]
 
     def rows_of(self, person: int) -> NDArray[np.int64]:
         """Rows of a person, in order; mapped from the file.
@@ -185,8 +196,9 @@ class FaceDataset(Sequence[Sample]):
         places = zip(columns["begin"][row].tolist(), columns["length"][row].tolist(), strict=True)
         image, mask, facts = (self._files.read(shard, begin, length) for begin, length in places)
         arrays = [columns[name][row] for name in ("landmarks", "id_embedding", "photo_corners")]
-        numbers = int(columns["person"][row]), int(columns["class_word"][row])
-        found = row_digest(key, (image, mask, facts), arrays, *numbers)
+        person = int(columns["person"][row])
+        name = self.people[person] if 0 <= person < len(self.people) else ""
+        found = row_digest(key, (image, mask, facts), arrays, name, self.class_word(row))
         if found != columns["sha256"][row].tobytes():
             path = self.folder / self._card["shards"][shard]["file"]
             raise DatasetError(

@@ -107,29 +107,36 @@ class ColumnSpool:
 def header(shapes: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]], metadata: Mapping[str, str]) -> bytes:
     """The first bytes of a safetensors file with these columns, up to where their numbers begin."""
     entries: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))}
-    at = 0
-    for name in _order(shapes):
+    for name, offsets in places(shapes, 0).items():
         dtype, shape = shapes[name]
-        size = math.prod(shape) * dtype.itemsize
-        entries[name] = {"dtype": _NAMES[dtype], "shape": list(shape), "data_offsets": [at, at + size]}
-        at += size
+        entries[name] = {"dtype": _NAMES[dtype], "shape": list(shape), "data_offsets": list(offsets)}
     text = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text
 
 
-def open_columns(path: Path, *, writable: bool = False) -> tuple[dict[str, Column], dict[str, str]]:
+def places(
+    shapes: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]], begin: int
+) -> dict[str, tuple[int, int]]:
+    """Where each column's bytes lie in the file, from and to; begin: the length of the header."""
+    found = {}
+    for name in _order(shapes):
+        dtype, shape = shapes[name]
+        found[name] = begin, begin + math.prod(shape) * dtype.itemsize
+        begin = found[name][1]
+    return found
+
+
+def open_columns(path: Path) -> tuple[dict[str, Column], dict[str, str]]:
     """Columns of a safetensors file as arrays over the mapped file, and its metadata.
 
-    writable: what is written to an array goes to the file.
     Raises MissingFileError: no such file. DatasetError: it is cut off, or no such file as `header` begins.
     """
     try:
-        with path.open("r+b" if writable else "rb") as stream:
+        with path.open("rb") as stream:
             size = path.stat().st_size
             entries, begin = _read_header(stream, size, path)
-            access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
-            mapped = mmap.mmap(stream.fileno(), 0, access=access)
+            mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
     except FileNotFoundError as error:
         raise MissingFileError(f"{path}: no such file. {REPAIR}") from error
     metadata = entries.pop("__metadata__", {})

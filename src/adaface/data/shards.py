@@ -16,6 +16,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import Any, Self
 
@@ -172,7 +173,7 @@ class ShardWriter:
             raise _not_written(self.folder, error) from error
         corners = np.full(CORNERS, np.nan, np.float32) if entry.photo_corners is None else entry.photo_corners
         arrays = (entry.landmarks, entry.id_embedding, corners)
-        digest = row_digest(entry.key, files, arrays, person, word)
+        digest = row_digest(entry.key, files, arrays, entry.person, entry.class_word)
         row = {
             "shard": np.int32(len(self._shards)),
             "begin": np.array(begins, np.int64),
@@ -253,50 +254,56 @@ class ShardWriter:
         write_atomic(self.folder / CARD, lambda beside: beside.write_text(text, encoding="utf-8"))
 
 
-class ShardReader:
-    """Reads single files out of shards by their place; keeps at most `open_files` shards open."""
+class _File:
+    """An open file, closed when nobody uses it any more."""
 
-    def __init__(self, folder: Path, names: list[str], *, open_files: int = 64) -> None:
-        self._folder, self._names, self._most = folder, names, open_files
-        self._open: OrderedDict[int, int] = OrderedDict()  # shard -> file descriptor, the latest last
+    def __init__(self, path: Path) -> None:
+        self.handle = -1
+        self.handle = os.open(path, os.O_RDONLY)
+
+    def __del__(self) -> None:
+        if self.handle >= 0:
+            os.close(self.handle)
+
+
+class ShardReader:
+    """Reads single files out of shards by their place, from any thread; keeps few shards open."""
+
+    def __init__(self, folder: Path, names: Sequence[str], *, open_files: int = 64) -> None:
+        self._folder, self._names, self._most = folder, tuple(names), open_files
+        self._open: OrderedDict[int, _File] = OrderedDict()  # the one that was used last at the end
+        self._lock = Lock()
 
     def read(self, shard: int, begin: int, length: int) -> bytes:
         """`length` bytes from `begin` on.
 
         Raises MissingFileError: the shard is not there. DatasetError: it ends before, or was never named.
         """
-        if not 0 <= shard < len(self._names):
-            raise DatasetError(f"{self._folder}: shard {shard} of {len(self._names)} is asked for. {REPAIR}")
-        data = os.pread(self._handle(shard), length, begin) if begin >= 0 <= length else b""
-        if len(data) != length or begin < 0:
+        if not 0 <= shard < len(self._names) or begin < 0 or length < 0:
+            place = f"shard {shard} of {len(self._names)}, byte {begin} + {length}"
+            raise DatasetError(f"{self._folder}: the index is damaged: it names {place}. {REPAIR}")
+        file = self._file(shard)
+        data = os.pread(file.handle, length, begin)
+        if len(data) != length:
             path = self._folder / self._names[shard]
-            raise DatasetError(f"{path}: cut off: nothing at byte {begin} + {len(data)}. {REPAIR}")
+            raise DatasetError(f"{path}: cut off: nothing at byte {begin + len(data)}. {REPAIR}")
         return data
-
-    def close(self) -> None:
-        """Let go of all files; the next read opens them again."""
-        while self._open:
-            os.close(self._open.popitem()[1])
-
-    def __del__(self) -> None:
-        self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:  # another process opens its own files
         return type(self), (self._folder, self._names)
 
-    def _handle(self, shard: int) -> int:
-        if shard in self._open:
+    def _file(self, shard: int) -> _File:
+        with self._lock:
+            if shard not in self._open:
+                path = self._folder / self._names[shard]
+                try:
+                    self._open[shard] = _File(path)
+                except FileNotFoundError as error:
+                    raise MissingFileError(f"{path}: no such file. {REPAIR}") from error
             self._open.move_to_end(shard)
+            while len(self._open) > self._most:
+                self._open.popitem(last=False)
             return self._open[shard]
-        path = self._folder / self._names[shard]
-        try:
-            handle = os.open(path, os.O_RDONLY)
-        except FileNotFoundError as error:
-            raise MissingFileError(f"{path}: no such file. {REPAIR}") from error
-        self._open[shard] = handle
-        if len(self._open) > self._most:
-            os.close(self._open.popitem(last=False)[1])
-        return handle
 
 
 def read_card(folder: Path) -> dict[str, Any]:
@@ -327,7 +334,7 @@ def read_card(folder: Path) -> dict[str, Any]:
     return card
 
 
-def row_digest(key: str, files: Sequence[bytes], arrays: Sequence[Floats], person: int, word: int) -> bytes:
+def row_digest(key: str, files: Sequence[bytes], arrays: Sequence[Floats], person: str, word: str) -> bytes:
     """sha256 of all that a row says, wherever it lies: files, numbers, names."""
     total = hashlib.sha256(f"{key}\0{person}\0{word}\0{[len(data) for data in files]}\n".encode())
     for data in files:
