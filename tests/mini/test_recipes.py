@@ -73,7 +73,7 @@ def test_a_step_of_the_base_has_all_its_terms(smoke_build):
         recipe.config, batch=8, face_share=0.5, taught_share=0.25, context_dropout=0.0
     )
     terms = recipe.step(torch.Generator().manual_seed(0))
-    assert set(terms) == {"words", "faces", "taught", "identity"}
+    assert set(terms) == {"words", "faces", "taught", "identity", "drawn"}
     assert all(float(term.detach()) > 0 for term in terms.values())
 
 
@@ -103,11 +103,11 @@ def test_noise_levels_are_even_with_more_in_the_uppermost_fifth(base):
     assert float((share < 0.4).float().mean()) == pytest.approx(0.7 * 0.4, abs=0.02)
 
 
-def test_the_encoder_sees_the_identity_loss_when_asked_to(smoke_build):
-    step = dataclasses.replace(smoke_build.config.encoder_step, identity_weight=0.2)
+def test_the_encoder_sees_the_losses_of_faces_when_asked_to(smoke_build):
+    step = smoke_build.config.encoder_step
     recipe = EncoderRecipe(smoke_build_encoder(smoke_build), smoke_build.base_recipe(identity=True), step)
-    assert set(recipe.step(torch.Generator().manual_seed(0))) == {"distill", "identity"}
-    recipe.config = dataclasses.replace(step, identity_weight=0.0)
+    assert set(recipe.step(torch.Generator().manual_seed(0))) == {"distill", "identity", "drawn"}
+    recipe.config = dataclasses.replace(step, identity_weight=0.0, drawn_weight=0.0)
     assert set(recipe.step(torch.Generator().manual_seed(0))) == {"distill"}
 
 

@@ -169,7 +169,7 @@ class Build:
             looks=self.looks,
             config=config,
             vae=self.vae,
-            recognizer=self.recognizer if identity and config.identity_weight else None,
+            recognizer=self.recognizer if identity and config.reads_faces else None,
         )
 
 
@@ -273,7 +273,7 @@ def clip(build: Build) -> None:
 def encoder(build: Build) -> None:
     """The AdaFace encoder: stage 1."""
     step = build.config.encoder_step
-    start, base = new_encoder(build), build.base_recipe(identity=step.identity_weight > 0)
+    start, base = new_encoder(build), build.base_recipe(identity=step.reads_faces)
     if build.start is None:
         build.train("encoder", WordsRecipe(start, base, step), build.config.words, folder="words")
     recipe = EncoderRecipe(start, base, step)

@@ -10,6 +10,9 @@ from adaface.mini.recipes.encoder import EncoderConfig
 from adaface.mini.recipes.vae import VaeConfig
 from adaface.training.settings import LoopConfig, OptimizerConfig
 
+# most of the likeness comes from what is drawn from noise
+LIKENESS = BaseConfig(batch=14, identity_weight=0.2, identity_pictures=2, drawn_weight=1.2)
+
 
 @dataclass(frozen=True, kw_only=True)
 class BuildConfig:
@@ -25,9 +28,13 @@ class BuildConfig:
     encoder: LoopConfig
     vae_step: VaeConfig = field(default_factory=VaeConfig)
     base_step: BaseConfig = field(default_factory=lambda: BaseConfig(batch=24))
-    identity_step: BaseConfig = field(default_factory=lambda: BaseConfig(batch=24, identity_weight=0.3))
+    identity_step: BaseConfig = field(default_factory=lambda: LIKENESS)
     clip_step: ClipConfig = field(default_factory=ClipConfig)
-    encoder_step: EncoderConfig = field(default_factory=EncoderConfig)
+    encoder_step: EncoderConfig = field(
+        default_factory=lambda: EncoderConfig(
+            batch=16, identity_weight=0.3, identity_pictures=2, drawn_weight=1.0
+        )
+    )
     rounds: tuple[int, int, int] = (2, 4, 1)  # cached latents of each crop: plain, composed; of each close-up
     seed: int = 0
 
@@ -72,9 +79,13 @@ PRESETS = {
         encoder=minutes(3, 3e-4),
         vae_step=VaeConfig(plain=96, composed=96, close=32),
         base_step=BaseConfig(batch=1024),
-        identity_step=BaseConfig(batch=768, identity_weight=0.3, identity_pictures=192),
+        identity_step=BaseConfig(
+            batch=384, identity_weight=0.2, identity_pictures=48, drawn_weight=1.2, drawn_pictures=160
+        ),
         clip_step=ClipConfig(batch=512),
-        encoder_step=EncoderConfig(batch=256, identity_weight=0.2, identity_pictures=96),
+        encoder_step=EncoderConfig(
+            batch=192, identity_weight=0.3, identity_pictures=24, drawn_weight=1.0, drawn_pictures=96
+        ),
         rounds=(4, 10, 2),
     ),
     "smoke": BuildConfig(
@@ -99,10 +110,18 @@ PRESETS = {
         vae_step=VaeConfig(plain=2, composed=2, close=2),
         base_step=BaseConfig(batch=4),
         identity_step=BaseConfig(
-            batch=4, identity_weight=0.3, identity_pictures=2, identity_times=(0.0, 1.0), context_dropout=0.0
+            batch=4,
+            identity_weight=0.3,
+            identity_pictures=2,
+            identity_times=(0.0, 1.0),
+            context_dropout=0.0,
+            drawn_weight=1.0,
+            drawn_pictures=2,
         ),
         clip_step=ClipConfig(batch=4),
-        encoder_step=EncoderConfig(batch=2, identity_weight=0.2, identity_pictures=1),
+        encoder_step=EncoderConfig(
+            batch=2, identity_weight=0.2, identity_pictures=1, drawn_weight=1.0, drawn_pictures=2
+        ),
         rounds=(1, 1, 1),
     ),
 }

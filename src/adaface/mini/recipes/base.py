@@ -14,6 +14,8 @@ from torch import Generator, Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from adaface.encoder.id_prompter import Arc2FacePrompter
+from adaface.errors import ConfigError
+from adaface.mini.recipes.drawn import draw_latents, likeness
 from adaface.mini.recipes.latents import LatentSet
 from adaface.mini.recipes.sampling import contact_sheet, decode, sample
 from adaface.mini.recipes.sface import SFace, identity_loss
@@ -49,7 +51,14 @@ class BaseConfig:
     identity_weight: float = 0.0  # of the identity loss on decoded predictions
     identity_pictures: int = 6  # a step
     identity_times: tuple[float, float] = (0.12, 0.7)  # shares of all noise levels; above, it leaves marks
+    drawn_weight: float = 0.0  # of the likeness of what the ID teacher draws from noise
+    drawn_pictures: int = 6  # a step
     high_share: float = 0.3  # of the noise levels lie in the uppermost fifth, where a picture is laid out
+
+    @property
+    def reads_faces(self) -> bool:
+        """Whether a recogniser is needed."""
+        return bool(self.identity_weight or self.drawn_weight)
 
 
 @dataclass
@@ -79,6 +88,7 @@ class BaseRecipe:
         self.plain, self.composed = plain.nonzero()[:, 0], (~plain).nonzero()[:, 0]
         self.alphas = self.scheduler.alphas_cumprod.to(self.device)
         self.prompter.to(self.device)
+        self.mean_id = self.data.ids[self.plain].mean(0).to(self.device)
 
     def step(self, generator: Generator) -> dict[str, Tensor]:
         """One batch: captions of any picture, ID embeddings of plain photos; v-prediction on both."""
@@ -117,7 +127,22 @@ class BaseRecipe:
             terms["identity"] = config.identity_weight * self.identity(
                 predicted, rows[shown], self.recognizer
             )
+        if config.drawn_weight and self.recognizer is not None:
+            ids = self.data.ids[_pick(self.plain, config.drawn_pictures, generator)].to(self.device)
+            terms["drawn"] = config.drawn_weight * self.drawn(self.prompter.context(ids), ids, generator)
         return terms
+
+    def drawn(self, context: Tensor, ids: Tensor, generator: Generator) -> Tensor:
+        """1 - likeness, a scalar, of what is drawn from noise for contexts (b, T, D) of people (b, D_id).
+
+        Raises ConfigError: there is no recogniser.
+        """
+        if self.recognizer is None:
+            raise ConfigError("drawn_weight: likeness needs a recogniser. Give one, or a weight of 0")
+        latents = draw_latents(self.unet, self.alphas, context, self.empty_context(), generator)
+        pictures = self.vae.decode(latents).sample.float()
+        found = likeness(self.recognizer, pictures, ids, self.mean_id)
+        return 1 - found if found is not None else torch.ones((), device=self.device)
 
     def identity(self, predicted: Tensor, rows: Tensor, recognizer: SFace) -> Tensor:
         """Identity loss, a scalar, of predicted clean latents (b, C, 8, 8) of these rows (b,)."""

@@ -4,6 +4,7 @@ The student is the base with the subject embeddings in an ordinary prompt; the t
 prediction on the same noisy latents. Source: AdaFace, stage 1; docs/method.md.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -24,6 +25,7 @@ TEMPLATES = (
     "a portrait of {}",
     "{}",
 )
+SCENES = ("a photo of {} in a meadow", "a photo of {} under a night sky", "a photo of {} at sunset")
 SHOWN = ("a photo of {}", "a photo of {} wearing sunglasses in a meadow")  # on the sheet of a run
 FILL = ","  # stands for each subject row until it is filled
 
@@ -36,6 +38,13 @@ class EncoderConfig:
     id_noise: float = 0.3  # most relative noise on an ID embedding, drawn for each
     identity_weight: float = 0.0  # of the identity loss on the student's decoded predictions
     identity_pictures: int = 6  # a step
+    drawn_weight: float = 0.0  # of the likeness of what the student draws from noise
+    drawn_pictures: int = 6  # a step
+
+    @property
+    def reads_faces(self) -> bool:
+        """Whether a recogniser is needed."""
+        return bool(self.identity_weight or self.drawn_weight)
 
 
 @dataclass
@@ -74,8 +83,7 @@ class EncoderRecipe:
             id_prompt = base.prompter(ids)  # (B, K, D)
             target = base.unet(noisy, timesteps, base.prompter.context(ids)).sample
         subject = self.encoder(id_prompt)  # (B, K, D), text prompt space
-        template = TEMPLATES[int(torch.randint(len(TEMPLATES), (1,), generator=generator))]
-        guess = base.unet(noisy, timesteps, self.fill(template, subject)).sample.float()
+        guess = base.unet(noisy, timesteps, self.fill(_pick(TEMPLATES, generator), subject)).sample.float()
         terms = {"distill": F.mse_loss(guess, target.float())}
         low, high = base.config.identity_times
         some = ((share > low) & (share < high)).nonzero()[: self.config.identity_pictures, 0]
@@ -84,6 +92,10 @@ class EncoderRecipe:
             terms["identity"] = self.config.identity_weight * base.identity(
                 predicted, rows[some], base.recognizer
             )
+        if self.config.drawn_weight:
+            count = self.config.drawn_pictures
+            context = self.fill(_pick(TEMPLATES + SCENES, generator), subject[:count])
+            terms["drawn"] = self.config.drawn_weight * base.drawn(context, ids[:count], generator)
         return terms
 
     def fill(self, template: str, subject: Tensor) -> Tensor:
@@ -147,3 +159,7 @@ class WordsRecipe(EncoderRecipe):
     def row_variance(self) -> Tensor:
         """Variance of the look words' rows, a scalar: it makes the warm start free of their scale."""
         return self.base.encoder.embed_tokens(self.base.look_ids.to(self.base.device)).float().var()
+
+
+def _pick(templates: Sequence[str], generator: Generator) -> str:
+    return templates[int(torch.randint(len(templates), (1,), generator=generator))]

@@ -1,0 +1,93 @@
+"""Pictures that a model draws from noise while it trains, and how like the person they are. Shapes: B, T, D.
+
+A photo's noisy latents still show whose they are: a loss on what is predicted from them falls without the
+context being read. Here only the context says who it is. Training through few-step drawings is PuLID's idea.
+"""
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from diffusers import UNet2DConditionModel
+from torch import Generator, Tensor
+
+from adaface.face.detect import YuNet
+from adaface.mini.people import ZOOM, largest_face
+from adaface.mini.recipes.sface import SFace, embed
+
+COARSE = 110  # timesteps that a step without gradients goes
+HIGH, LOW = (450, 950), (120, 500)  # timesteps of the two predictions that have gradients
+APART = 150  # that they are apart, at least
+
+
+def draw_latents(
+    unet: UNet2DConditionModel,
+    alphas: Tensor,
+    context: Tensor,
+    empty: Tensor,
+    generator: Generator,
+    *,
+    guidance: float = 2.0,
+) -> Tensor:
+    """Clean latents (B, C, h, w) for contexts (B, T, D): guided DDIM from noise, in a few steps.
+
+    Gradients flow through the last two of them, one where the picture is laid out and one where it is nearly
+    sharp; their timesteps are drawn anew in each call. alphas: cumulative products of the schedule. empty:
+    context (1, T, D) to be guided away from, without gradients.
+    """
+    empty = empty.detach().expand(len(context), -1, -1)
+
+    def velocity(latents: Tensor, timestep: int) -> Tensor:
+        with torch.no_grad():
+            away: Tensor = unet(latents, timestep, empty).sample.float()
+        towards: Tensor = unet(latents, timestep, context).sample.float()
+        return away + guidance * (towards - away)
+
+    high, low = _timesteps(generator)
+    count = max(1, round((len(alphas) - 1 - high) / COARSE))
+    first = [round(len(alphas) - 1 - (len(alphas) - 1 - high) * k / count) for k in range(count + 1)]
+    size = unet.config.sample_size
+    latents = torch.randn(len(context), unet.config.in_channels, size, size, generator=generator).to(context)
+    with torch.no_grad():
+        for now, then in pairwise(first):
+            latents = ddim(latents, velocity(latents, now), alphas[now], alphas[then])
+    latents = ddim(latents, velocity(latents, high), alphas[high], alphas[low])
+    return ddim(latents, velocity(latents, low), alphas[low], torch.ones_like(alphas[low]))
+
+
+def ddim(latents: Tensor, velocity: Tensor, now: Tensor, then: Tensor) -> Tensor:
+    """One DDIM step (eta 0) of a v-prediction from the cumulative alpha `now` to `then` (1: clean)."""
+    clean = now.sqrt() * latents - (1 - now).sqrt() * velocity
+    noise = (1 - now).sqrt() * latents + now.sqrt() * velocity
+    return then.sqrt() * clean + (1 - then).sqrt() * noise
+
+
+def likeness(recognizer: SFace, pictures: Tensor, ids: Tensor, mean: Tensor) -> Tensor | None:
+    """How far pictures (B, 3, S, S) in -1..1 are like their ID embeddings (B, D_id), a scalar; None: no face.
+
+    The cosine to the person's own embedding minus that to `mean` (D_id,), which all faces share: a picture
+    gains by what sets its person apart. Pictures without a face count as 0.
+    """
+    landmarks, rows = landmarks_in(pictures)
+    if not len(rows):
+        return None
+    vectors = embed(recognizer, pictures[rows], landmarks.to(pictures.device))
+    apart: Tensor = (vectors * (ids[rows] - mean)).sum(-1).sum() / len(pictures)
+    return apart
+
+
+def landmarks_in(pictures: Tensor) -> tuple[Tensor, Tensor]:
+    """Landmarks (F, 5, 2) of the largest faces in pictures (B, 3, S, S) in -1..1, and whose rows (F,)."""
+    detect = YuNet()
+    large = F.interpolate(pictures.detach().float(), scale_factor=ZOOM, mode="bicubic")
+    arrays = ((large.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    faces = [largest_face(detect(array)) for array in arrays]
+    rows = [row for row, face in enumerate(faces) if face is not None]
+    marks = [torch.from_numpy(face.landmarks).float() / ZOOM for face in faces if face is not None]
+    return torch.stack(marks) if marks else torch.zeros(0, 5, 2), torch.tensor(rows, dtype=torch.long)
+
+
+def _timesteps(generator: Generator) -> tuple[int, int]:
+    one, two = torch.rand(2, generator=generator).tolist()
+    high = round(HIGH[0] + (HIGH[1] - HIGH[0]) * one)
+    return high, round(LOW[0] + (min(high - APART, LOW[1]) - LOW[0]) * two)
