@@ -19,8 +19,8 @@ from adaface.cli.console import mistakes_told, out as stdout, print_json, progre
 from adaface.errors import ConfigError
 
 if TYPE_CHECKING:
+    from adaface.data.prepare.looking.stage import Stage
     from adaface.data.prepare.run import Prepared, Request, Runner
-    from adaface.data.prepare.stage import Stage
     from adaface.data.record import Chunk
     from adaface.face.traits.age_gender import AgeGenderBackend
     from adaface.face.traits.parse import FaceParser
@@ -34,7 +34,7 @@ FOLDERS, CUT, KEEP, RUN = "Where the photos are", "How they are cut", "What is k
 class RayWithoutAddress(TyperCommand):
     """`--ray` may stand alone: an address follows it only where something that looks like one does."""
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put the address of a cluster that is started here behind a bare --ray."""
         followed = [*args[1:], ""]
         bare = [
@@ -134,9 +134,9 @@ def prepare(
     on.
     """
     with mistakes_told(as_json):
+        from adaface.data.prepare.looking.stage import NamedAnalyzer
         from adaface.data.prepare.run import Request
         from adaface.data.prepare.settings import PrepareSettings
-        from adaface.data.prepare.stage import NamedAnalyzer
 
         request = Request(
             out=folders[-1],
@@ -245,7 +245,7 @@ def _result(done: "Prepared", seconds: float) -> dict[str, Any]:
 
 
 def _tell(done: "Prepared", result: dict[str, Any]) -> None:
-    from adaface.data.prepare.reasons import REASONS
+    from adaface.data.prepare.telling.reasons import REASONS
 
     def line(text: str) -> None:
         stdout.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -11,9 +11,9 @@ from pathlib import Path
 from PIL import Image
 
 from adaface.data.original_layout import MASK, PERSON_TYPES, write_metainfo, write_person_types
-from adaface.data.prepare.judge import Verdict
-from adaface.data.prepare.people import PersonSummary
-from adaface.data.prepare.stage import Blobs, read_chunk
+from adaface.data.prepare.judging.judge import Verdict
+from adaface.data.prepare.judging.people import PersonSummary
+from adaface.data.prepare.looking.stage import Blobs, read_chunk
 from adaface.data.record import Chunk, FaceLook, Look, Photo
 from adaface.data.shards import Entry
 from adaface.errors import WriteError

@@ -14,15 +14,15 @@ from typing import Any
 from adaface.data.executors import run_chunks
 from adaface.data.original_layout import read_person_types
 from adaface.data.prepare.export import Kept, entry_of, kept_photos, write_original_layout
-from adaface.data.prepare.identity import IdentityThreshold, threshold_of
-from adaface.data.prepare.judge import Verdict, judge
+from adaface.data.prepare.judging.identity import IdentityThreshold, threshold_of
+from adaface.data.prepare.judging.judge import Verdict, judge
+from adaface.data.prepare.judging.people import summarize
+from adaface.data.prepare.looking.stage import NamedAnalyzer, Stage, clear_half_done, read_chunk
 from adaface.data.prepare.outputs import DONE, WORK, begin, check_places, locked, write_note
-from adaface.data.prepare.people import summarize
-from adaface.data.prepare.report import Report, write_report
 from adaface.data.prepare.settings import PrepareSettings, digest
-from adaface.data.prepare.sheet import spread, write_sheet
 from adaface.data.prepare.sources import Found, find_photos
-from adaface.data.prepare.stage import NamedAnalyzer, Stage, clear_half_done, read_chunk
+from adaface.data.prepare.telling.report import Report, write_report
+from adaface.data.prepare.telling.sheet import spread, write_sheet
 from adaface.data.record import Chunk, Look, Photo
 from adaface.data.shards import ShardWriter
 from adaface.errors import NothingKeptError

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adaface.data.prepare.duplicates import PORTRAIT
-from adaface.data.prepare.look import Crop, Tools, Unusable, digest_of, look_at, read
+from adaface.data.prepare.judging.duplicates import PORTRAIT
+from adaface.data.prepare.looking.look import Crop, Tools, Unusable, digest_of, look_at, read
 from adaface.data.prepare.settings import PrepareSettings
 from adaface.data.record import Chunk, FaceLook, Look, Photo, Rejection
 from adaface.errors import FormatError, WriteError

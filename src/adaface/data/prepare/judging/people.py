@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from adaface.data.original_layout import UNKNOWN, WORDS, Metainfo, read_metainfo, vote
-from adaface.data.prepare.judge import Verdict
+from adaface.data.prepare.judging.judge import Verdict
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from adaface.data.prepare.export import Kept
-from adaface.data.prepare.judge import Verdict
+from adaface.data.prepare.judging.judge import Verdict
 from adaface.files import write_atomic
 
 SHEET = "contact_sheet.jpg"

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from adaface.data.prepare.judge import Verdict
-from adaface.data.prepare.people import PersonSummary
-from adaface.data.prepare.reasons import REASONS
+from adaface.data.prepare.judging.judge import Verdict
+from adaface.data.prepare.judging.people import PersonSummary
 from adaface.data.prepare.sources import Found
+from adaface.data.prepare.telling.reasons import REASONS
 from adaface.data.record import Photo, Rejection
 from adaface.errors import AdaFaceError
 from adaface.face.images import load_image

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from adaface.data.prepare.crop import (
+from adaface.data.prepare.judging.duplicates import fingerprint, portrait
+from adaface.data.prepare.looking.crop import (
     Matrix,
     covered,
     cut,
@@ -20,7 +21,6 @@ from adaface.data.prepare.crop import (
     moved,
     photo_corners,
 )
-from adaface.data.prepare.duplicates import fingerprint, portrait
 from adaface.data.prepare.settings import PrepareSettings
 from adaface.data.record import Photo, Rejection
 from adaface.errors import ImageError

@@ -12,8 +12,8 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
-from adaface.data.prepare.duplicates import near_pairs
-from adaface.data.prepare.identity import IdentityThreshold, belonging
+from adaface.data.prepare.judging.duplicates import near_pairs
+from adaface.data.prepare.judging.identity import IdentityThreshold, belonging
 from adaface.data.record import FaceLook, Look, Photo, Rejection
 
 LARGER = 1.1  # of two nearly equal pictures the first stays, unless the other's face is so much larger

@@ -1,0 +1,1 @@
+"""WHAT WAS SEEN -> WHAT IS KEPT: all photos together, in one process."""
