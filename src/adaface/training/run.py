@@ -260,8 +260,10 @@ class Run:
 
         self.ranks.on_first(lambda: checkpoint.write(final, fill))
         odd = ", ".join(name for name, value in values.items() if not math.isfinite(value))
+        there = bool(checkpoint.checkpoints(self.folder))
         raise NonFiniteError(
             f"step {plan.step}: {odd} is no number. Its plan, its samples' names and the weights before it "
             f"are in {final}: `adaface train replay {self.folder}` runs it again and finds the samples. "
-            "The last checkpoint is whole: go on from it with another seed or a lower learning rate"
+            f"{'Go on from the last checkpoint' if there else 'Begin a new run'} without them, with another "
+            "seed or with a lower learning rate"
         )
