@@ -1,4 +1,4 @@
-"""Cached latents: fixed coins, the numbers of encoding by hand, interrupted and resumed, checked when read."""
+"""Cached latents: fixed coins, the numbers of encoding by hand, taken up again, checked when they are read."""
 
 import json
 import pickle
@@ -110,6 +110,7 @@ def test_progress_is_told_by_rows(dataset):
     assert told == [(2, 9), (4, 9), (6, 9), (8, 9), (9, 9)]
 
 
+@pytest.mark.slow  # the library takes seconds to import
 def test_a_real_vae_gives_its_scaled_mean(dataset):
     from diffusers import AutoencoderKL
 

@@ -132,12 +132,20 @@ class FaceDataset(Sequence[Sample]):
     def rows_of(self, person: int) -> NDArray[np.int64]:
         """Rows of a person, in order; mapped from the file.
 
-        Raises IndexError: no such person.
+        Raises IndexError: no such person. DatasetError: the index is damaged.
         """
         if not 0 <= person < len(self.people):
             raise IndexError(f"person {person} of {len(self.people)}")
         begin, end = self._columns["person_begin"][person : person + 2]
-        return self._columns["person_rows"][begin:end]
+        rows = self._columns["person_rows"][begin:end]
+        if (
+            len(rows) == 0
+            or rows.min() < 0
+            or rows.max() >= len(self)
+            or (self.person_of[rows] != person).any()
+        ):
+            raise DatasetError(f"{self.folder}: the index is damaged at person {person}. {REPAIR}")
+        return rows
 
     def is_mixed(self, person: int) -> bool:
         """Whether the photos of this "person" show different people."""
@@ -197,8 +205,10 @@ class FaceDataset(Sequence[Sample]):
         image, mask, facts = (self._files.read(shard, begin, length) for begin, length in places)
         arrays = [columns[name][row] for name in ("landmarks", "id_embedding", "photo_corners")]
         person = int(columns["person"][row])
-        name = self.people[person] if 0 <= person < len(self.people) else ""
-        found = row_digest(key, (image, mask, facts), arrays, name, self.class_word(row))
+        known = 0 <= person < len(self.people)
+        arrays.append(np.array([columns["quality"][row], known and self.is_mixed(person)], np.float32))
+        names = (key, self.people[person] if known else "", self.class_word(row))
+        found = row_digest(names, (image, mask, facts), arrays)
         if found != columns["sha256"][row].tobytes():
             path = self.folder / self._card["shards"][shard]["file"]
             raise DatasetError(

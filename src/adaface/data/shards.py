@@ -172,8 +172,9 @@ class ShardWriter:
         except OSError as error:
             raise _not_written(self.folder, error) from error
         corners = np.full(CORNERS, np.nan, np.float32) if entry.photo_corners is None else entry.photo_corners
-        arrays = (entry.landmarks, entry.id_embedding, corners)
-        digest = row_digest(entry.key, files, arrays, entry.person, entry.class_word)
+        numbers = np.array([entry.quality, entry.mixed], np.float32)
+        arrays = (entry.landmarks, entry.id_embedding, corners, numbers)
+        digest = row_digest((entry.key, entry.person, entry.class_word), files, arrays)
         row = {
             "shard": np.int32(len(self._shards)),
             "begin": np.array(begins, np.int64),
@@ -334,9 +335,9 @@ def read_card(folder: Path) -> dict[str, Any]:
     return card
 
 
-def row_digest(key: str, files: Sequence[bytes], arrays: Sequence[Floats], person: str, word: str) -> bytes:
-    """sha256 of all that a row says, wherever it lies: files, numbers, names."""
-    total = hashlib.sha256(f"{key}\0{person}\0{word}\0{[len(data) for data in files]}\n".encode())
+def row_digest(names: Sequence[str], files: Sequence[bytes], arrays: Sequence[Floats]) -> bytes:
+    """sha256 of all that a row says, wherever it lies: key, person and class word, files, numbers."""
+    total = hashlib.sha256(json.dumps([*names, *(len(data) for data in files)]).encode())
     for data in files:
         total.update(data)
     for array in arrays:
