@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Generator
 
 from adaface.training.plan import Part, StepPlan
@@ -64,7 +65,7 @@ class PeopleSampler:
     balance 1; docs/method.md.
     """
 
-    def __init__(self, people: Sequence[int], mixed: Sequence[bool], balance: float) -> None:
+    def __init__(self, people: ArrayLike, mixed: Sequence[bool], balance: float) -> None:
         """people: number of the person of each row. mixed: for each person's number, is it a mixed folder?"""
         order = np.asarray(people)
         self._rows = np.argsort(order, kind="stable")  # grouped by person

@@ -11,7 +11,8 @@ class SampleConfig:
     """The grid of a run: who, what, and how it is drawn.
 
     people: how many, evenly spaced over the data set's; 0 draws no grid. prompts: with <person> where the
-    person stands. guidance: at the first and the last of the `steps`. How often: `loop.sample_steps`.
+    person stands. steps, guidance (at the first and the last step): none is the stack's own. How often:
+    `loop.sample_steps`.
     """
 
     people: int = 4
@@ -20,8 +21,8 @@ class SampleConfig:
         "a photo of <person> wearing sunglasses",
         "a pencil sketch of <person>",
     )
-    steps: int = 20
-    guidance: tuple[float, float] = (4.0, 1.0)
+    steps: int | None = 20
+    guidance: tuple[float, float] | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -41,7 +42,8 @@ class TrainConfig:
     where the trained weights start: an encoder folder, a run, one of its checkpoints, "stack" for the
     stack's own encoder; none for the recipe's own start. batch: samples a step, of all processes and
     accumulated parts together: their number changes nothing of what is learned. workers: threads of each
-    process that read samples. tensorboard: curves in the run's folder, beside metrics.jsonl.
+    process that read samples. validation: samples of a fixed draw whose loss decides which checkpoint is the
+    best; 0 takes the mean loss since the checkpoint before. tensorboard: curves in the run's folder.
     """
 
     recipe: str
@@ -52,14 +54,14 @@ class TrainConfig:
     device: str = "auto"
     batch: int = 16
     workers: int = 2
+    validation: int = 32
     tensorboard: bool = True
     loop: LoopConfig = field(default_factory=LoopConfig)
     samples: SampleConfig = field(default_factory=SampleConfig)
 
     def __post_init__(self) -> None:
         """Check each value."""
-        if self.batch < 1 or self.workers < 0 or self.seed < 0:
-            raise ConfigError(
-                f"batch={self.batch}, workers={self.workers}, seed={self.seed}: give a batch above 0, "
-                "the others at least 0"
-            )
+        low = [name for name in ("workers", "seed", "validation") if getattr(self, name) < 0]
+        if self.batch < 1 or low:
+            wrong = ", ".join(f"{name}={getattr(self, name)}" for name in ("batch", *low))
+            raise ConfigError(f"{wrong}: give a batch of 1 or more, the others at least 0")

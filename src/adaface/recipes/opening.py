@@ -14,7 +14,6 @@ from adaface.encoder.id_prompter import Arc2FacePrompter
 from adaface.encoder.inverse import AdaFaceEncoder
 from adaface.errors import ConfigError, MissingFileError, WrongModelError
 from adaface.pipelines.base import base_parts, load_base
-from adaface.pipelines.quiet import quiet
 from adaface.pipelines.recognition import check_recognizer, recognizer_name
 from adaface.pipelines.stack import Stack
 from adaface.spec import NUM_ID_VECTORS
@@ -40,19 +39,22 @@ def open_dataset(folder: str | None, stack: Stack) -> FaceDataset:
     return dataset
 
 
-def open_models(
-    stack: Stack, device: torch.device, frozen: str, encoder: AdaFaceEncoder | None, dataset: FaceDataset
-) -> tuple[Any, Arc2FacePrompter, AdaFaceEncoder]:
-    """A stack's base as a stock pipeline, its ID prompter, and the encoder to be trained, in float32.
+def open_base(stack: Stack) -> Any:
+    """A stack's base as a stock pipeline on the CPU, in float32. Raises as `load_base`."""
+    return load_base(base_parts(stack, safety_checker=False), torch.device("cpu"), torch.float32)
 
-    frozen: "fp32", "bf16", or "auto": bf16 on CUDA. encoder: where the training starts; None is a copy of the
-    base's text encoder. Raises WrongModelError: the encoder is for text features of another width. Further
-    what opening the models raises.
+
+def open_encoder(
+    stack: Stack, pipe: Any, start: AdaFaceEncoder | None, recognizer: str
+) -> tuple[Arc2FacePrompter, AdaFaceEncoder]:
+    """A stack's ID prompter and the encoder to be trained, in float32 on the CPU.
+
+    pipe: of `open_base`. start: the encoder to go on from; None is a copy of the base's text encoder.
+    recognizer: whose ID embeddings it will be trained with. Raises WrongModelError: the encoder is for text
+    features of another width. Further what opening the prompter raises.
     """
-    pipe = load_base(base_parts(stack, safety_checker=False), torch.device("cpu"), torch.float32)
-    if encoder is None:
-        count = int(stack.settings.get("num_id_vectors", NUM_ID_VECTORS))
-        encoder = AdaFaceEncoder.from_text_encoder(pipe.text_encoder, pipe.tokenizer, count)
+    count = int(stack.settings.get("num_id_vectors", NUM_ID_VECTORS))
+    encoder = start or AdaFaceEncoder.from_text_encoder(pipe.text_encoder, pipe.tokenizer, count)
     width = pipe.text_encoder.config.hidden_size
     if encoder.config.width != width:
         raise WrongModelError(
@@ -62,13 +64,18 @@ def open_models(
     encoder.config = dataclasses.replace(
         encoder.config,
         base_text_encoder=text_encoder_fingerprint(pipe.text_encoder),
-        recognizer=dataset.recognizer,
+        recognizer=recognizer,
         licence=_licence(stack, encoder),
     )
-    prompter = Arc2FacePrompter.from_pretrained(stack.path("id_prompter"), encoder.config.num_id_vectors)
-    with quiet():
-        pipe.to(device, _precision(frozen, device))
-    return pipe, prompter.to(device), encoder.to(device)
+    count = encoder.config.num_id_vectors
+    return Arc2FacePrompter.from_pretrained(stack.path("id_prompter"), count), encoder
+
+
+def precision(frozen: str, device: torch.device) -> torch.dtype:
+    """The type of the models that are not trained: "fp32", "bf16", or "auto", which is bf16 on CUDA."""
+    if frozen == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    return FROZEN[frozen]
 
 
 def start_encoder(
@@ -116,9 +123,3 @@ def _licence(stack: Stack, encoder: AdaFaceEncoder) -> str:
     """Of what the training starts from; the data's own terms come on top, and nobody here knows them."""
     known = encoder.config.licence
     return known if known != "unknown" else stack.part("base").licence
-
-
-def _precision(frozen: str, device: torch.device) -> torch.dtype:
-    if frozen == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
-    return FROZEN[frozen]

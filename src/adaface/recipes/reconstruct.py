@@ -15,19 +15,23 @@ from PIL import Image
 from torch import Generator, Tensor, nn
 
 from adaface.data.augment import Augment
-from adaface.data.dataset import FaceDataset, Sample
+from adaface.data.dataset import FaceDataset
+from adaface.data.latents import LatentCache
 from adaface.encoder.id_prompter import Arc2FacePrompter
 from adaface.encoder.inverse import AdaFaceEncoder
 from adaface.errors import ConfigError
 from adaface.losses.reconstruction import masked_mse, place_weight
+from adaface.pipelines.drawing import base_size
+from adaface.pipelines.quiet import quiet
 from adaface.pipelines.settings import Settings
 from adaface.pipelines.stack import Stack
 from adaface.recipes.batches import Loader, PeopleSampler
 from adaface.recipes.config import TrainConfig
 from adaface.recipes.denoising import SUBJECT, WORD, Denoiser
-from adaface.recipes.opening import open_dataset, open_models, start_encoder
+from adaface.recipes.latents import open_latents, resized
+from adaface.recipes.opening import open_base, open_dataset, open_encoder, precision, start_encoder
 from adaface.recipes.samples import draw_people, grid, settings_of
-from adaface.training.plan import Part, StepPlan, sample_generator, seeds
+from adaface.training.plan import Part, StepPlan, sample_generator, seeds, step_generator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +86,9 @@ class Config(TrainConfig):
             raise ConfigError(f"kv_multipliers={list(self.kv_multipliers)}: give whole numbers from 1")
 
 
+VALIDATED = 4  # samples at once: the first process validates alone, whatever the batch of all of them is
+
+
 @dataclass(frozen=True, eq=False)
 class Drawn:
     """One sample of a step, with all its coins. picture or latent: whichever is at hand."""
@@ -107,10 +114,12 @@ class Reconstruct:
         prompter: Arc2FacePrompter,
         encoder: AdaFaceEncoder,
         settings: Settings,
+        cache: LatentCache | None = None,
     ) -> None:
         """pipe: a stock pipeline of the base. settings: how the stack draws, and which layers it reads.
 
-        Raises ConfigError: `latents` asks for some that are not there, or a template is too long.
+        cache: latents of the data set, to be taken instead of its pictures. Raises ConfigError: a template is
+        too long.
         """
         self.config, self.dataset, self.settings = config, dataset, settings
         self.pipe, self.prompter, self.encoder = pipe, prompter.requires_grad_(False).eval(), encoder
@@ -118,8 +127,7 @@ class Reconstruct:
         if config.gradient_checkpointing:
             self.denoiser.unet.enable_gradient_checkpointing()
         self.modules: dict[str, nn.Module] = {"encoder": encoder.train().requires_grad_(True)}
-        self.size = int(pipe.unet.config.sample_size) * pipe.vae_scale_factor
-        self.cache = _latents(config, dataset, self.denoiser, self.size)
+        self.size, self.cache = base_size(pipe)[0], cache
         mixed = [dataset.is_mixed(person) for person in range(len(dataset.people))]
         self._people = PeopleSampler(dataset.person_of, mixed, config.balance)
         self.loader = Loader(self.read, config.workers)
@@ -181,10 +189,22 @@ class Reconstruct:
         else:
             sample = self.dataset[row]
             sample = Augment.draw(generator, flip=config.flip, scale=config.scale).apply(sample)
-            picture, latent, word = _resized(sample, self.size), None, sample.class_word
+            picture, latent, word = resized(sample.image[None], self.size)[0], None, sample.class_word
             mask, valid = (F.adaptive_avg_pool2d(m.float(), shape[1:]) for m in (sample.mask, sample.valid))
         weight = place_weight(mask.float()[None], valid.float()[None], config.background_weight)[0]
         return Drawn(picture, latent, weight, embedding, timestep, noise, posterior, word)
+
+    @torch.no_grad()
+    def validate(self) -> float | None:
+        """The mean loss of a draw that is the same each time; no step of the run has its plans."""
+        config, seen = self.config, 0.0
+        steps = -(-config.validation // config.batch)
+        count = -(-config.batch // VALIDATED)
+        for step in range(steps):
+            plan = self.draw(-step, step_generator(config.seed, -step), 0.0)
+            parts = [Part(index, count) for index in range(count)]
+            seen += sum(part.weight(plan) * float(sum(self.loss(plan, part).values())) for part in parts)
+        return seen / steps if steps else None
 
     @torch.no_grad()
     def sample(self) -> Image.Image | None:
@@ -237,7 +257,7 @@ class Reconstruct:
         self.loader.close()
 
     def _check_templates(self) -> None:
-        longest = max(self.dataset._words, key=len)
+        longest = max(self.dataset.class_words, key=len)
         rows = self.encoder.pad_embeddings[None]
         for template in self.config.templates:
             self.denoiser.prompts.check(template.replace(WORD, longest), rows.shape[1])
@@ -256,31 +276,6 @@ def noisy_id(embedding: Tensor, spread: tuple[float, float], share: float, gener
     return F.normalize(blurred, dim=-1) * embedding.norm()
 
 
-def _resized(sample: Sample, size: int) -> Tensor:
-    if sample.image.shape[-1] == size:
-        return sample.image
-    pixels = sample.image[None].float()
-    small = F.interpolate(pixels, (size, size), mode="bilinear", antialias=True, align_corners=False)
-    return small[0].round().clamp(0, 255).byte()
-
-
-def _latents(config: Config, dataset: FaceDataset, denoiser: Denoiser, size: int) -> "LatentCache | None":
-    """The data set's cached latents if they are wanted and fit this VAE."""
-    if not (dataset.folder / "latents.safetensors").is_file():
-        return None
-    from adaface.data.latents import LatentCache
-
-    if config.latents == "fly" or (config.latents == "auto" and not LatentCache.there(dataset)):
-        return None
-    cache, shape = LatentCache(dataset), denoiser.latent_shape(size)
-    if tuple(cache.shape) == shape:
-        return cache
-    raise ConfigError(
-        f"{dataset.folder}: its cached latents are {tuple(cache.shape)}, this stack's are {shape}. Give "
-        "latents=fly, or prepare latents with this stack"
-    )
-
-
 def open_recipe(config: Config, device: torch.device, start: Path | None = None) -> Reconstruct:
     """The recipe with its data and models.
 
@@ -294,5 +289,10 @@ def open_recipe(config: Config, device: torch.device, start: Path | None = None)
         begin = start_encoder(config.init_from, stack, config.kv_multipliers, config.kv_noise, generator)
     else:
         begin = AdaFaceEncoder.from_pretrained(start)
-    pipe, prompter, encoder = open_models(stack, device, config.frozen, begin, dataset)
-    return Reconstruct(config, dataset, pipe, prompter, encoder, stack.recommended())
+    pipe = open_base(stack)
+    cache = open_latents(config.latents, dataset, pipe)
+    prompter, encoder = open_encoder(stack, pipe, begin, dataset.recognizer)
+    with quiet():
+        pipe.to(device, precision(config.frozen, device))
+    models = (pipe, prompter.to(device), encoder.to(device))
+    return Reconstruct(config, dataset, *models, stack.recommended(), cache)

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
         def waited(self) -> float:
             """Seconds that this process has waited for samples so far."""
 
+        def validate(self) -> float | None:
+            """How good the present weights are, lower is better; None: nobody knows."""
+
         def export(self, folder: Path) -> None:
             """Write what a user opens of the present weights below `folder`."""
 

@@ -4,6 +4,7 @@ A run's folder holds, beside what the loop writes: `config.yaml` (all settings),
 began with), `tensorboard/`, and at the end `encoder/`.
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from adaface.training.state import Progress
 
 FIXED = ("recipe", "stack", "seed", "kv_multipliers")  # settings that decide what a run is
-CONFIG, START, TENSORBOARD = "config.yaml", "start", "tensorboard"
+CONFIG, START, TENSORBOARD, SAMPLES, ABOUT = "config.yaml", "start", "tensorboard", "samples", "run.json"
 Tell = Callable[["Progress", "Pace"], None]
 
 
@@ -153,16 +154,18 @@ def _fit(config: TrainConfig, run: Path, ranks: "Ranks", tell: Tell) -> "Progres
     start = _start_of(run)
     recipe = open_recipe(config, ranks.device, start)
     meter = _Meter(recipe, config.batch)
+    about = {"recipe": config.recipe, **recipe.about()}
     try:
+        _check_data(run, about)
         ranks.on_first(lambda: _write_start(config, recipe, run))
         with _tensorboard(run, config.tensorboard and ranks.first) as log:
             hooks = Hooks(
                 tell=lambda progress: tell(progress, meter.see(progress)),
                 log=log,
                 figures=meter.figures,
+                validate=recipe.validate,
                 export=recipe.export,
             )
-            about = {"recipe": config.recipe, **recipe.about()}
             done = fit(recipe, config.loop, run, seed=config.seed, hooks=hooks, ranks=ranks, about=about)
         if done.finished:
             ranks.on_first(lambda: recipe.export(run))  # fit leaves the averages in place
@@ -171,11 +174,27 @@ def _fit(config: TrainConfig, run: Path, ranks: "Ranks", tell: Tell) -> "Progres
     return done
 
 
+def _check_data(run: Path, about: Mapping[str, Any]) -> None:
+    """Raises ConfigError: the run saw other data, so that its plans would mean other pictures."""
+    try:
+        before = json.loads((run / ABOUT).read_text(encoding="utf-8"))["data"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if before != about["data"]:
+        raise ConfigError(
+            f"{run}: this run was trained on data whose index is {before[:12]}, now it is "
+            f"{about['data'][:12]}. Give the folder it was (data=FOLDER), or begin a new run from its "
+            f"weights: init_from={run}"
+        )
+
+
 def _write_start(config: TrainConfig, recipe: "Experiment", run: Path) -> None:
     """Only once all is open: what could not begin leaves nothing that looks like a run."""
     write_atomic(run / CONFIG, lambda path: path.write_text(to_yaml(config), encoding="utf-8"))
     if _start_of(run) is None:
         recipe.export(run / START)
+        if (picture := recipe.sample()) is not None:
+            write_atomic(run / SAMPLES / f"step-{0:09d}.png", lambda path: picture.save(path))
 
 
 @contextmanager

@@ -14,12 +14,13 @@ from adaface.recipes.config import SampleConfig
 from adaface.spec import DEFAULT_SUBJECT
 from adaface.text.clip import TextEncoder
 
-LABEL_PX, GAP_PX, MIN_TILE_PX = 16, 4, 128
+LINE_PX, GAP_PX, MIN_TILE_PX = 12, 4, 128
 
 
 def settings_of(config: SampleConfig, stack: Settings) -> Settings:
     """A stack's way of drawing, with the grid's steps and guidance. Raises ConfigError: out of range."""
-    return stack.override({"steps": config.steps, "guidance_scale": config.guidance})
+    wanted = {"steps": config.steps, "guidance_scale": config.guidance}
+    return stack.override({name: value for name, value in wanted.items() if value is not None})
 
 
 def draw_people(
@@ -47,21 +48,29 @@ def draw_people(
 def grid(photos: Sequence[Image.Image], drawn: Sequence[Image.Image], prompts: Sequence[str]) -> Image.Image:
     """One row a person: the photo, then the picture of each prompt; the prompts stand above."""
     side = max(drawn[0].width, MIN_TILE_PX)
-    columns = 1 + len(prompts)
-    wide, high = columns * (side + GAP_PX) - GAP_PX, LABEL_PX + len(photos) * (side + GAP_PX) - GAP_PX
-    sheet = Image.new("RGB", (wide, high), "white")
+    pen = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+    labels = [_wrapped(pen, words, side) for words in ("photo", *prompts)]
+    top = LINE_PX * max(text.count("\n") + 1 for text in labels) + GAP_PX
+    step, columns = side + GAP_PX, len(labels)
+    sheet = Image.new("RGB", (columns * step - GAP_PX, top + len(photos) * step - GAP_PX), "white")
     pen = ImageDraw.Draw(sheet)
-    for column, words in enumerate(["photo", *prompts]):
-        pen.text((column * (side + GAP_PX) + 2, 2), _cut(pen, words, side), fill="black")
+    for column, text in enumerate(labels):
+        pen.multiline_text((column * step + 2, 0), text, fill="black", spacing=1)
     for row, photo in enumerate(photos):
         tiles = [photo, *drawn[row * len(prompts) : (row + 1) * len(prompts)]]
         for column, tile in enumerate(tiles):
-            place = (column * (side + GAP_PX), LABEL_PX + row * (side + GAP_PX))
-            sheet.paste(tile.resize((side, side), Image.Resampling.BICUBIC), place)
+            small = tile.resize((side, side), Image.Resampling.BICUBIC)
+            sheet.paste(small, (column * step, top + row * step))
     return sheet
 
 
-def _cut(pen: ImageDraw.ImageDraw, words: str, width: int) -> str:
-    while pen.textlength(words) > width and len(words) > 1:
-        words = words[:-2] + "…" if not words.endswith("…") else words[:-2].rstrip() + "…"
-    return words
+def _wrapped(pen: ImageDraw.ImageDraw, text: str, width: int) -> str:
+    """The words over as many lines as they need."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if pen.textlength(longer) <= width - 4 or not lines[-1]:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return "\n".join(lines)

@@ -30,7 +30,7 @@ RUNS = Path("runs")  # where runs go that nobody names
 class RunByDefault(TyperGroup):
     """`adaface train smoke` is `adaface train run smoke`: only other commands have to be named."""
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put `run` in front where no command stands."""
         if not args or args[0] not in self.commands:
             args = ["run", *(args or ["--help"])]

@@ -1,0 +1,53 @@
+"""What a dry run says before anything is trained."""
+
+import pytest
+
+from adaface.recipes.estimate import estimate
+from adaface.training.distributed import ONE
+from tiny_recipe import small
+
+
+@pytest.fixture(scope="module")
+def found(tiny_stack, faces):
+    """Of a run of 4 steps with 4 samples."""
+    return estimate(small(tiny_stack, faces), ONE)
+
+
+def test_parameters_are_counted_by_part(found):
+    assert found.parameters.keys() == {"encoder", "unet", "vae", "text_encoder", "id_prompter"}
+    assert found.trained == found.parameters["encoder"] > 0
+
+
+def test_the_memory_of_adamw_is_four_times_the_weights_and_its_average(found):
+    memory = found.memory
+    assert memory.weights == memory.gradients == memory.averages == found.trained * 4 / 1e6
+    assert memory.optimizer == 2 * memory.weights
+    assert memory.total > memory.activations > 0
+
+
+def test_more_samples_at_once_take_more_memory(settings, found):
+    half = estimate(settings(loop={"accumulate": 2}), ONE)
+    assert half.memory.activations < found.memory.activations
+    assert half.per_process == found.per_process == 4
+
+
+def test_the_whole_run_is_its_steps(found):
+    assert found.steps == 4
+    assert found.seconds == pytest.approx(4 * found.seconds_a_step)
+
+
+def test_the_first_step_s_plan_is_shown(found):
+    assert len(found.plan["rows"]) == len(found.plan["seeds"]) == 4
+    assert found.plan["coins"].keys() == {"template"}
+
+
+def test_people_read_it_in_six_lines(found):
+    text = "\n".join(found.lines())
+    for words in ("12 pictures of 4 people", "4 samples over 1 processes", "trained;", "MB", "s a step"):
+        assert words in text
+
+
+def test_json_has_the_sum_too(found):
+    told = found.to_json()
+    assert told["memory"]["total"] == pytest.approx(found.memory.total)
+    assert told["config"]["batch"] == 4

@@ -1,0 +1,176 @@
+"""Whole runs: begun, gone on with, refused, and what they leave."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from adaface.encoder.inverse import AdaFaceEncoder
+from adaface.errors import ConfigError, FormatError, MissingFileError
+from adaface.recipes.registry import load_config
+from adaface.recipes.run import read_run, replay, resume, train
+from adaface.training.config import Layer, read_yaml
+from adaface.training.distributed import ONE
+from tiny_data import write_tiny_data
+
+NOTHING = Layer("key=value", {})
+SHORT = {"steps": 1, "schedule": {"warmup_steps": 0}}
+
+
+def weights(run, step=4):
+    return load_file(run / "checkpoints" / f"step-{step:09d}" / "weights.safetensors")
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_stack, faces, tmp_path_factory):
+    """A run of 4 steps, done; not to be changed."""
+    from tiny_recipe import small
+
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    train(small(tiny_stack, faces), run, ONE)
+    return run
+
+
+def test_a_run_leaves_an_encoder_that_opens(whole):
+    encoder, start = (AdaFaceEncoder.from_pretrained(whole / place) for place in ("encoder", "start/encoder"))
+    assert encoder.fingerprint() != start.fingerprint()
+
+
+def test_each_checkpoint_holds_its_encoder(whole):
+    last = AdaFaceEncoder.from_pretrained(whole / "checkpoints" / "step-000000004" / "encoder")
+    assert last.fingerprint() == AdaFaceEncoder.from_pretrained(whole / "encoder").fingerprint()
+
+
+def test_a_run_keeps_its_settings_whole(whole, settings):
+    assert load_config([read_yaml(whole / "config.yaml")]) == settings()
+
+
+def test_a_run_says_which_data_it_saw(whole, faces):
+    about = json.loads((whole / "run.json").read_text())
+    card = json.loads((faces / "dataset.json").read_text())
+    assert about["data"] == card["index"]["sha256"]
+    assert (about["recipe"], about["samples"], about["people"]) == ("reconstruct", 12, 4)
+
+
+def test_a_run_shows_the_start_the_way_and_the_end(whole):
+    assert sorted(path.stem[-1] for path in (whole / "samples").iterdir()) == ["0", "2", "4"]
+
+
+def test_each_row_of_the_metrics_has_losses_and_pace(whole):
+    rows = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+    assert {"reconstruct", "grad_norm", "learning_rate", "images_per_second", "waiting"} <= rows[-1].keys()
+
+
+def test_curves_are_there_for_tensorboard(whole):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(whole / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("reconstruct")] == [1, 2, 3, 4]
+
+
+def test_progress_is_told_after_each_step(settings, tmp_path):
+    seen = []
+    train(settings(samples={"people": 0}), tmp_path / "run", ONE, lambda p, pace: seen.append((p.step, pace)))
+    assert [step for step, _ in seen] == [1, 2, 3, 4]
+    assert seen[-1][1].images > 0
+    assert 0 <= seen[-1][1].waiting < 1
+
+
+def test_a_run_that_goes_on_ends_where_an_unbroken_one_does(settings, whole, tmp_path):
+    run = tmp_path / "run"
+    first = settings(loop={"schedule": {"decay": "constant", "warmup_steps": 1}, "steps": 2})
+    train(first, run, ONE)
+    again = tmp_path / "unbroken"
+    train(settings(loop={"schedule": {"decay": "constant", "warmup_steps": 1}}), again, ONE)
+    done = resume(run, ONE, Layer("key=value", {"loop": {"steps": 4}}))
+    assert done.finished
+    assert weights(run).keys() == weights(again).keys()
+    assert all(torch.equal(value, weights(again)[name]) for name, value in weights(run).items())
+
+
+def test_a_second_run_in_the_same_folder_is_refused(settings, whole):
+    with pytest.raises(ConfigError, match=r"a run in it already. Go on with it: adaface train --resume"):
+        train(settings(), whole, ONE)
+
+
+def test_what_cannot_begin_leaves_no_run(settings, tmp_path):
+    with pytest.raises(MissingFileError):
+        train(settings(init_from=str(tmp_path / "nowhere")), tmp_path / "run", ONE)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_began_without_its_start_begins_again(settings, tmp_path):
+    from adaface.training.config import to_yaml
+
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.yaml").write_text(to_yaml(settings(samples={"people": 0})))
+    assert resume(run, ONE, NOTHING).step == 4
+
+
+def test_new_weights_and_going_on_contradict_each_other(whole):
+    with pytest.raises(ConfigError, match="init_from and --resume contradict each other"):
+        resume(whole, ONE, Layer("key=value", {"init_from": "stack"}))
+
+
+@pytest.mark.parametrize("setting", [{"seed": 3}, {"kv_multipliers": [2]}])
+def test_what_a_run_is_cannot_change_while_it_goes_on(whole, setting):
+    with pytest.raises(ConfigError, match=f"{next(iter(setting))}: part of what .* init_from="):
+        resume(whole, ONE, Layer("key=value", setting))
+
+
+def test_going_on_with_other_data_is_refused(whole, tmp_path):
+    other = write_tiny_data(tmp_path / "other", seed=9)
+    with pytest.raises(ConfigError, match="trained on data whose index is .* init_from="):
+        resume(whole, ONE, Layer("key=value", {"data": str(other)}))
+
+
+def test_going_on_with_nothing_says_so(tmp_path):
+    with pytest.raises(MissingFileError, match="no run there"):
+        read_run(tmp_path, NOTHING)
+
+
+def test_weights_alone_begin_a_run_with_a_fresh_optimiser(settings, whole, tmp_path):
+    """The original's second round: another number of keys and values, everything else anew."""
+    run = tmp_path / "second"
+    config = settings(init_from=str(whole), kv_multipliers=[2], kv_noise=0.0, loop=SHORT)
+    config_of = AdaFaceEncoder.from_pretrained(whole / "encoder").config
+    done = train(config, run, ONE)
+    assert done.step == 1
+    assert config_of.multipliers == (1, 1)
+    assert AdaFaceEncoder.from_pretrained(run / "start" / "encoder").config.multipliers == (2, 2)
+    state = torch.load(run / "checkpoints" / "step-000000001" / "optimizer.pt", weights_only=True)
+    counts = {float(row["step"]) for row in _rows(state)}
+    assert counts == {1.0}
+
+
+def _rows(state):
+    """Each weight's numbers of an optimiser, wherever they are in its state."""
+    if isinstance(state, dict):
+        if "step" in state and "exp_avg" in state:
+            yield state
+        for value in state.values():
+            yield from _rows(value)
+    elif isinstance(state, list):
+        for value in state:
+            yield from _rows(value)
+
+
+def test_a_run_of_other_sizes_is_not_taken_for_this_one(whole, settings, tmp_path):
+    import shutil
+
+    run = shutil.copytree(whole, tmp_path / "run")
+    wide = AdaFaceEncoder.from_pretrained(run / "encoder").expand_attention(2, 0.0)
+    wide.save_pretrained(run / "start" / "encoder")
+    with pytest.raises(FormatError, match="other sizes"):
+        resume(run, ONE, NOTHING)
+
+
+def test_a_step_can_be_looked_at_again(whole):
+    seen = replay(whole, 3, ONE)
+    rows = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    assert seen.parts[0].terms["reconstruct"] == pytest.approx(rows[2]["reconstruct"], rel=1e-4)
+    assert len(seen.parts[0].names) == 4
