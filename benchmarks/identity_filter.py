@@ -3,11 +3,11 @@
 
 python benchmarks/identity_filter.py --data DIR
 
-DIR holds lfw_64.npz (and, if there, celeba_wild_64.npz), as for outlier_threshold.py. First the thresholds: on
-LFW's training people, for several numbers of other photos in the mean, where the sum of both errors (own photo
-lost, stranger let in) is least; and the two figures, for one other photo and for very many, whose curve follows
-them. Then what the filter does with the shipped figures to folders of held-out people with one stranger in
-them, or with a fifth of strangers. Ends with one JSON line.
+DIR holds lfw_64.npz (and, if there, celeba_wild_64.npz), as for outlier_threshold.py. First the thresholds:
+on LFW's training people, for several numbers of other photos in the mean, where the sum of both errors (own
+photo lost, stranger let in) is least; and the two figures, for one other photo and for very many, whose
+curve follows them. Then what the filter does with the shipped figures to folders of held-out people with
+one stranger in them, or with a fifth of strangers. Ends with one JSON line.
 """
 
 import argparse

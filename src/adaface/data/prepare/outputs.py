@@ -10,7 +10,7 @@ from typing import Any
 from adaface.errors import ConfigError, WriteError
 from adaface.files import write_atomic
 
-NOTE, WORK, LOCK = "prepare.json", ".work", ".lock"
+NOTE, WORK, LOCK = "prepare.json", ".work", ".adaface-prepare.lock"
 KIND, VERSION = "adaface-prepare", 1
 BEGUN, DONE = "begun", "done"
 
@@ -65,13 +65,14 @@ def locked(out: Path) -> Iterator[None]:
     """Keep a second command out of the folder as long as this one is at work there; where the system cannot,
     nothing is kept out.
 
-    Raises ConfigError: another one is at work. WriteError: no permission.
+    Raises ConfigError: another one is at work, or the folder is not ours. WriteError: no permission.
     """
     try:
         import fcntl
     except ImportError:  # Windows
         yield
         return
+    _note(out)  # nothing is written to a folder that is not ours, not even the lock
     path = out / LOCK
     try:
         out.mkdir(parents=True, exist_ok=True)

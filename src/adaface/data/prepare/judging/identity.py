@@ -31,11 +31,11 @@ class IdentityThreshold:
         return 1 / np.sqrt((1 / m) / self.pair**2 + (1 - 1 / m) / self.mean**2)
 
 
-# By benchmarks/identity_filter.py. On LFW's training people the sum of both errors is least with 0.31 and 0.43,
-# and flat around; pairs take the figure that `adaface.face.recognize.SFACE` has. With these, of folders of people
-# held out with a stranger in each: LFW none of the own photos is lost, of the strangers 0.3 % stay beside two
-# photos, 0.1 % beside three, none beside more; CelebA, whose labels err, 1 to 2 % and at most 0.1 %. Of folders of
-# two photos and a stranger 6 % are given up there.
+# By benchmarks/identity_filter.py. On LFW's training people the sum of both errors is least with 0.31 and
+# 0.43, and flat around; pairs take the figure that `adaface.face.recognize.SFACE` has. With these, of
+# folders of people held out with a stranger in each: LFW none of the own photos is lost, of the strangers
+# 0.3 % stay beside two photos, 0.1 % beside three, none beside more; CelebA, whose labels err, 1 to 2 % and
+# at most 0.1 %. Of folders of two photos and a stranger 6 % are given up there.
 SFACE = IdentityThreshold(pair=0.34, mean=0.42)
 # 0.65 is the original's figure for antelopev2; its pairs are not measured here: 0.65 of a mean of many is
 # what pairs of 0.45 give.

@@ -35,6 +35,7 @@ BESIDE = 0.4  # of the largest face: smaller ones are bystanders
 MOST_FACES = 4  # of a photo that are kept until it is known which one is meant
 FEW_LABELS = 9  # of 19 kinds of face parts: a parser that sees no more has not seen a face (as the original)
 JPEG_QUALITY = 95
+LIKENESS = 128  # side of the crop that copies are told by, whatever the size of the others
 
 
 class Unusable(Exception):
@@ -206,14 +207,15 @@ def _crop(
         )
         raise Unusable("cut_off", sentence)
     image = cut(picture.pixels, matrix, size)
+    small = cut(picture.pixels, frame.matrix(LIKENESS), LIKENESS)
     person = _mask(image, mask, matrix, inside, tools.parser, corners)
     return Crop(
         face=face,
         landmarks=moved(face.landmarks, matrix),
         inside=inside,
         corners=corners if inside < 1 else None,
-        fingerprint=fingerprint(image),
-        portrait=portrait(image),
+        fingerprint=fingerprint(small),
+        portrait=portrait(small),
         image=encode(image, settings.image_type),
         mask=None if person is None else encode(person, "png"),
         traits=None if tools.traits is None else tools.traits(picture.pixels, face.box),
