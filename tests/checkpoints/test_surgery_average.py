@@ -227,3 +227,12 @@ def test_a_folder_whose_index_names_no_models_is_told(base_folder, tmp_path):
     with pytest.raises(FormatError, match="odd: names no model in its model_index.json. Copy it again"):
         average([odd, odd], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_share_of_nothing_takes_nothing_not_even_what_is_no_number(ldm_file, tmp_path):
+    broken = {name: torch.full_like(value, float("nan")) for name, value in load_file(ldm_file).items()
+              if value.is_floating_point()}  # fmt: skip
+    save_file({**load_file(ldm_file), **broken}, tmp_path / "nan.safetensors")
+    out = average([ldm_file, tmp_path / "nan.safetensors"], tmp_path / "out.safetensors", [1, 0]).path
+    kept = {name: value for name, value in load_file(ldm_file).items() if not name.startswith("model_ema.")}
+    assert_same(load_file(out), kept)

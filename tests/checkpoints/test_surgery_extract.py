@@ -1,6 +1,7 @@
 """Models taken out of checkpoints, and put back."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,14 @@ def test_shards_are_read_as_one(base_folder, other_folder, ldm_file, other, tmp_
         "a.safetensors",
         "b.safetensors",
     ]
+
+
+@pytest.mark.parametrize(
+    "index", ["{}", '{"weight_map": {}}', '{"weight_map": [1]}', '{"weight_map": {"a": 3}}']
+)
+def test_an_index_of_shards_that_names_none_is_told(index, base_folder, tmp_path):
+    base = shutil.copytree(base_folder, tmp_path / "base")
+    (base / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    (base / "unet" / "diffusion_pytorch_model.safetensors.index.json").write_text(index)
+    with pytest.raises(FormatError, match=r"index.json: names no files of weights \(weight_map\)"):
+        extract(base, "unet", tmp_path / "unet.safetensors")

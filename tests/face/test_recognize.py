@@ -114,7 +114,7 @@ def test_another_input_size_is_declared_and_served(network, tmp_path, crops):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "It is empty: download it again"),
+        (b"", "empty; expected here: an ONNX network. Download"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         (b"not a network", "not an ONNX network"),
     ],

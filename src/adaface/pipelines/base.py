@@ -17,7 +17,8 @@ with quiet():  # the import itself prints hints about packages that nobody needs
     from diffusers import DDIMScheduler, StableDiffusionPipeline
 from adaface.checkpoints.kinds import Kind, expect, kind_of_folder, need_kind, read_json
 from adaface.checkpoints.ldm import SD15, filled, open_ldm
-from adaface.checkpoints.parts import component_folder, open_part
+from adaface.checkpoints.parts import ROLES, component_files, component_folder, open_part
+from adaface.sources.heads import need_safetensors
 from adaface.text.folder import load_text_encoder, load_tokenizer
 
 __all__ = [
@@ -55,6 +56,7 @@ def load_base(parts: BaseParts, device: torch.device, dtype: torch.dtype) -> Sta
     base = parts.base.absolute()  # diffusers asks the hub for what it takes for a name
     try:
         with quiet():
+            need_weights(parts)
             given = _given_parts(parts, dtype)
             if base.is_file():
                 return open_ldm(base, dtype, **given).to(device, dtype)
@@ -77,6 +79,24 @@ def load_base(parts: BaseParts, device: torch.device, dtype: torch.dtype) -> Sta
             f"{base}: not a Stable Diffusion folder that diffusers can open ({reason}). It should hold "
             "model_index.json, unet/, vae/, text_encoder/, tokenizer/ and scheduler/, weights as safetensors"
         ) from error
+
+
+def need_weights(parts: BaseParts) -> None:
+    """Look at the weights of a base's folder before diffusers does, whose messages do not name the file.
+
+    Raises MissingFileError: there are none. DamagedFileError: cut off, empty, a web page, a git-lfs pointer.
+    FormatError: pickled ones.
+    """
+    if parts.base.is_file():
+        return  # looked at where it is opened
+    given = {"vae": parts.vae, "text_encoder": parts.text_encoder}
+    for role in ROLES:
+        if given.get(role) is None:
+            for file in component_files(parts.base, role):
+                need_safetensors(file)
+    if parts.safety_checker:
+        for file in (parts.base / "safety_checker").glob("*.safetensors"):
+            need_safetensors(file)
 
 
 def base_parts(stack: Stack, safety_checker: bool = True) -> BaseParts:

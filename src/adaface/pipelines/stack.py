@@ -24,10 +24,20 @@ SFACE = "sface"  # the builtin recogniser, and the files of an installed package
 BUILTIN_FILES = {SFACE: (YUNET_FILE, SFACE_FILE)}
 EXTRA_SETTINGS = {"demo_prompts", "num_id_vectors"}  # settings of a stack beside those of `Settings`
 UNKNOWN = "unknown"  # the licence of what a user names
-# What is fetched of a repository that is a base: not its other copies (.bin, .ckpt, half precision)
-BASE_FILES = (
-    "model_index.json", "*/*.json", "*/*.txt", "*/model.safetensors", "*/diffusion_pytorch_model.safetensors",
-)  # fmt: skip
+# What is fetched of a repository that is named for a role: not its other models, nor their other copies
+# (.bin, .ckpt, half precision)
+USUAL_FILES = {
+    "base": (
+        "model_index.json", "*/*.json", "*/*.txt", "*/model.safetensors",
+        "*/diffusion_pytorch_model.safetensors",
+    ),
+    "text_encoder": tuple(f"{place}{name}" for place in ("", "text_encoder/")
+                          for name in ("config.json", "model.safetensors")),
+    "vae": tuple(f"{place}{name}" for place in ("", "vae/")
+                 for name in ("config.json", "diffusion_pytorch_model.safetensors")),
+    "recognizer": ("*.onnx", "*.json"),
+    "controlnet": ("config.json", "diffusion_pytorch_model*.safetensors"),
+}  # fmt: skip
 FITS = {"base": ("text_encoder", "vae"), "recognizer": ("strangers",)}  # a role, and roles made for it alone
 
 
@@ -150,8 +160,7 @@ class Stack:
         if part.hub is not None:
             from adaface.sources.hub import folder_of
 
-            usual = BASE_FILES if role == "base" else ("*",)
-            return folder_of(_place(part), tuple(part.files) or usual)
+            return folder_of(_place(part), tuple(part.files) or USUAL_FILES.get(role, ("*",)))
         if part.path is None:
             raise StackError(
                 f'stack "{self.name}": role "{role}" is the builtin "{part.builtin}", which has no path '
@@ -215,9 +224,9 @@ def find(stack: str | Path) -> Path:
     if str(stack) in BUILTIN:
         path = Path(str(resources("adaface"))) / "mini" / "weights"
         advice = f'The stack "{stack}" comes with the package: install it again'
-    else:
-        if not path.exists() and (models_folder() / path / manifest.MANIFEST).is_file():
-            path = models_folder() / path
+    else:  # a folder here that only has the same name does not hide the stack
+        places = [path, models_folder() / path]
+        path = next((place for place in places if (place / manifest.MANIFEST).is_file()), path)
         advice = (
             f"Give a folder that holds a {manifest.MANIFEST}, or one of: {', '.join(BUILTIN)}. The full size "
             f"is fetched by: adaface setup sd15 (it goes to {models_folder()})"

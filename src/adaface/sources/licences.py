@@ -12,6 +12,7 @@ _ALLOWS = re.compile(
     r"((creativeml|bigscience)-)?openrail(-m)?"
 )
 _FORBIDS = re.compile(r"non[\s-]*commercial|\bnot?\b.*\bcommercial|\bnc\b|research|academic|\bpersonal\b")
+IN_STACK = "write it into the stack's stack.json"
 _BETWEEN = re.compile(r"[,;+&/]|\band\b")  # several licences in one text: each has to allow it
 
 
@@ -25,9 +26,10 @@ def allows_commercial_use(licence: str) -> bool | None:
     return True if all(_ALLOWS.fullmatch(name) for name in names) else None
 
 
-def require_commercial(licences: Mapping[str, str]) -> None:
+def require_commercial(licences: Mapping[str, str], stated_in: str = IN_STACK) -> None:
     """Check licences by what they are of ("base", "recognizer", ...).
 
+    stated_in: what to do about a licence that one knows and that is not named, for the error's end.
     Raises LicenceError: one of them forbids commercial use, or does not tell; all such are named.
     """
     bad = {what: text for what, text in licences.items() if not allows_commercial_use(text)}
@@ -40,5 +42,5 @@ def require_commercial(licences: Mapping[str, str]) -> None:
     )
     raise LicenceError(
         f"commercial use was asked for, but not all weights allow it. {listed}. Use other weights for these "
-        "parts; if you know a licence that is not named here, write it into the stack's stack.json"
+        f"parts; if you know a licence that is not named here, {stated_in}"
     )

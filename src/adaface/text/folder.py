@@ -10,8 +10,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from adaface.errors import FormatError, MissingFileError
+from adaface.errors import DamagedFileError, FormatError, MissingFileError
 from adaface.files import write_atomic
+from adaface.sources.heads import AGAIN, need_safetensors
 from adaface.text.clip import text_parts
 
 PREFIX = "text_model."  # in files of transformers < 5.6 and Stable Diffusion folders; later ones read it too
@@ -62,7 +63,8 @@ def save_text_encoder(model: CLIPTextModel, folder: str | Path) -> None:
 def load_tokenizer(folder: str | Path) -> CLIPTokenizer:
     """A CLIPTokenizer from vocab.json and merges.txt, or from tokenizer.json where transformers reads it.
 
-    Raises MissingFileError: neither form is there. FormatError: it names no length (model_max_length).
+    Raises MissingFileError: neither form is there. FormatError: they are damaged, or name no length
+    (model_max_length).
     """
     folder = Path(folder)
     if not (folder / "tokenizer.json").is_file():
@@ -70,7 +72,11 @@ def load_tokenizer(folder: str | Path) -> CLIPTokenizer:
             _need(
                 folder / name, "a tokenizer's folder holds vocab.json, merges.txt and tokenizer_config.json"
             )
-    tokenizer = CLIPTokenizer.from_pretrained(folder)
+    try:
+        tokenizer = CLIPTokenizer.from_pretrained(folder)
+    except Exception as error:  # the tokenizers library raises bare ones
+        reason = str(error).strip().splitlines()[0]
+        raise FormatError(f"{folder}: not the files of a CLIP tokenizer ({reason}). {AGAIN}") from error
     if tokenizer.model_max_length > 1_000_000:
         raise FormatError(
             f"{folder}/tokenizer_config.json: no model_max_length. Write the text encoder's positions there"
@@ -81,17 +87,15 @@ def load_tokenizer(folder: str | Path) -> CLIPTokenizer:
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """All tensors of a safetensors file, on the CPU.
 
-    Raises MissingFileError: it is not there. FormatError: it is not a whole safetensors file.
+    Raises MissingFileError: it is not there, or cannot be read. DamagedFileError: not a whole one, or no
+    weights at all. FormatError: of another format.
     """
-    _need(
-        path, "weights are read from safetensors only; pickled .bin or .pt weights have to be converted first"
-    )
+    _need(path, "weights are read from safetensors alone. Convert pickled ones first (adaface convert)")
+    need_safetensors(path)
     try:
         return load_file(path)
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise FormatError(
-            f"{path}: not a whole safetensors file ({error}). Copy or download it again"
-        ) from error
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise DamagedFileError(f"{path}: not a whole safetensors file ({error}). {AGAIN}") from error
 
 
 def check_tensors(path: Path, tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:

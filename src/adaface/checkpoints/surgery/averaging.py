@@ -112,7 +112,8 @@ def mean_entry(
         for pieces in zip(*(w.blocks(n, BLOCK) for w, n in places), strict=True):
             total = torch.zeros(len(pieces[0]), dtype=torch.float64)
             for share, piece in zip(shares, pieces, strict=True):
-                total.add_(piece.double(), alpha=share)
+                if share:  # 0 times what is not a number is none either
+                    total.add_(piece.double(), alpha=share)
             yield total.to(dtype)
 
     return Entry(dtype, shape, blocks)

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from adaface.checkpoints.heads import is_folder
 from adaface.checkpoints.kinds import Kind
 from adaface.checkpoints.surgery.writing import check_free
 from adaface.checkpoints.tensors import Weights
 from adaface.errors import ConfigError
 from adaface.files import sha256
+from adaface.sources.heads import is_folder
 
 CHECKPOINTS = (Kind.SD1, Kind.SD1_EDITING)
 SOURCES = {  # what a model can be taken from

@@ -15,7 +15,7 @@ from adaface.cli.console import mistakes_told, out, print_json
 
 if TYPE_CHECKING:
     from adaface.pipelines.stack import FileCheck, Stack
-    from adaface.setup.plan import Plan
+    from adaface.setup.plan import Item, Plan
 
 PACKAGES = (
     "adaface", "torch", "diffusers", "transformers", "huggingface_hub", "safetensors", "numpy", "pillow",
@@ -77,19 +77,28 @@ def _stack(name: str) -> dict[str, Any]:
     try:
         stack = Stack.load(name)
     except MissingFileError:
-        if (unfinished := _unfinished(name)) is None:
+        below = _below_models(name)
+        if (below / "stack.json").is_file():  # a like-named folder here is no stack
+            stack = Stack.load(below)
+        elif (unfinished := _unfinished(name)) is not None:
+            return unfinished
+        else:
             raise
-        return unfinished
     roles = [_role(stack, role) for role in stack.roles]
     return {"name": stack.name, "folder": str(stack.folder), "settings": dict(stack.settings), "roles": roles}
+
+
+def _below_models(name: str) -> Path:
+    from adaface.sources.places import models_folder
+
+    return models_folder() / name
 
 
 def _unfinished(name: str) -> dict[str, Any] | None:
     """A folder where `adaface setup` began and did not end, by its plan; None if it is no such folder."""
     from adaface.setup.plan import read_plan
-    from adaface.sources.places import models_folder
 
-    for folder in (Path(name).expanduser(), models_folder() / name):
+    for folder in (Path(name).expanduser(), _below_models(name)):
         if (plan := read_plan(folder)) is not None:
             return {
                 "name": plan.stack,
@@ -101,19 +110,10 @@ def _unfinished(name: str) -> dict[str, Any] | None:
 
 
 def _planned(plan: "Plan", folder: Path) -> list[dict[str, Any]]:
-    from adaface.setup.fetching import is_built
-
     roles = []
     for role in plan.roles:
-        files = []
-        for item in [] if is_built(folder, role) else role.items:
-            path = folder / item.to
-            fault = item.remote.fault(path)
-            size = path.stat().st_size if path.is_file() else None
-            digest = item.sha256 or item.git_sha1 or ""
-            files.append({"name": item.to, "path": str(path), "bytes": item.bytes, "found_bytes": size,
-                          "expected": digest, "found": None if fault else digest, "ok": fault is None,
-                          "fault": fault})  # fmt: skip
+        built = plan.is_built(folder, role)
+        files = _built(plan, folder, role.role) if built else [_wanted(item, folder) for item in role.items]
         told = [
             f"{f['path']}: {f['fault']}. Run adaface setup again: it goes on" for f in files if not f["ok"]
         ]
@@ -124,6 +124,25 @@ def _planned(plan: "Plan", folder: Path) -> list[dict[str, Any]]:
             f"{folder}: all is fetched, but there is no stack.json. Run adaface setup again"
         ]
     return roles
+
+
+def _wanted(item: "Item", folder: Path) -> dict[str, Any]:
+    path = folder / item.to
+    fault = item.remote.fault(path)
+    size = path.stat().st_size if path.is_file() else None
+    digest = item.sha256 or item.git_sha1 or ""
+    return {"name": item.to, "path": str(path), "bytes": item.bytes, "found_bytes": size, "expected": digest,
+            "found": None if fault else digest, "ok": fault is None, "fault": fault}  # fmt: skip
+
+
+def _built(plan: "Plan", folder: Path, role: str) -> list[dict[str, Any]]:
+    """Files that were converted already; nobody but stack.json, which is to come, knows their hashes."""
+    from adaface.setup.plan import PRODUCT, product_of
+
+    paths = [folder / product_of(plan.stack, role) / name for name in PRODUCT]
+    return [{"name": path.relative_to(folder).as_posix(), "path": str(path), "bytes": path.stat().st_size,
+             "found_bytes": path.stat().st_size, "expected": "", "found": "", "ok": True, "fault": None}
+            for path in paths]  # fmt: skip
 
 
 def _version(package: str) -> str | None:
@@ -144,11 +163,9 @@ def _devices() -> list[str]:
 def _role(stack: "Stack", role: str) -> dict[str, Any]:
     part = stack.part(role)
     files = [_file(check) for check in stack.check_files(role)]
-    problems = [
-        f"{file['path']}: {file['fault']}. Copy the stack again, or reinstall the package"
-        for file in files
-        if not file["ok"]
-    ]
+    set_up = (stack.folder / "setup.json").is_file()
+    remedy = "Run adaface setup again" if set_up else "Copy the stack again, or reinstall the package"
+    problems = [f"{file['path']}: {file['fault']}. {remedy}" for file in files if not file["ok"]]
     if not files:
         where = f"hub:{part.hub}" if part.hub else part.path
         problems += [] if part.hub or _there(stack, part.path) else [f"{where}: missing. Put it there"]
@@ -177,7 +194,7 @@ def _fault(check: "FileCheck", size: int | None) -> str | None:
         return None
     if size is None:
         return "missing"
-    from adaface.checkpoints.heads import REMEDIES, Head, head_of
+    from adaface.sources.heads import REMEDIES, Head, head_of
 
     seen = head_of(check.path)
     if seen in (Head.LFS, Head.HTML):
