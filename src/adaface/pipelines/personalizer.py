@@ -26,7 +26,7 @@ from adaface.pipelines.base import (
     load_base,
 )
 from adaface.pipelines.canvas.controlnet import check_controlnet, check_fit, load_controlnet
-from adaface.pipelines.canvas.pictures import check_pictures, open_canvas, settle
+from adaface.pipelines.canvas.pictures import Canvas, check_pictures, open_canvas, settle
 from adaface.pipelines.devices import Memory, choose_device, choose_dtype
 from adaface.pipelines.drawing import Drawing, OnStep, base_size, draw
 from adaface.pipelines.embedder import ROLES, Embedder, load_encoder, usual_settings, with_models
@@ -234,43 +234,51 @@ class Personalizer(Embedder):
             require_commercial({one.name: one.provenance.get("licence", "") for one in people})
         size = base_size(self.pipe)
         canvas = open_canvas((settings.height or size[0], settings.width or size[1]), **sources)
-        settings = settle(settings, canvas)
-        notes = list(canvas.notes)
-        notes += [note for one in people for note in origin_notes(one, self.fingerprints)]
+        plan, used, notes = self._plan(_as_texts(prompts), people, seeds, settle(settings, canvas), canvas)
+
+        def made(start: int, images: Sequence[Image.Image]) -> Generation:
+            part = slice(start, start + len(images))
+            told = tuple(dict.fromkeys(notes))
+            return Generation(
+                tuple(images), used[part], tuple(plan.seeds[part]), plan.settings, told, canvas.digests
+            )
+
+        tell = None if on_batch is None else lambda start, images: on_batch(made(start, images))
+        images, hidden = draw(self.pipe, plan, on_step, tell)
+        notes += [f"picture {k + 1} was blacked out by the base model's safety checker" for k in hidden]
+        return made(0, images)
+
+    def _plan(
+        self,
+        texts: Sequence[str],
+        people: Sequence[Identity],
+        seeds: Sequence[int],
+        settings: Settings,
+        canvas: Canvas,
+    ) -> tuple[Drawing, tuple[str, ...], list[str]]:
+        """What to draw, the prompt of each picture as it is used, and what the user should know."""
         subjects = {
             one.name: fit_rows(one, self.encoder, self.text.width, settings.id_scale).to(
                 self.text.token_embedding.weight
             )
             for one in people
         }
-        texts = _as_texts(prompts)
         embedded = [self._embed(text, subjects, settings) for text in texts]
         negative = self._embed(settings.negative_prompt or "", {}, settings)
-        notes += [
-            f"prompt {text!r}: {one.note}" for text, one in zip(texts, embedded, strict=True) if one.note
-        ]
-        notes += [f"negative prompt: {negative.note}"] if negative.note else []
+        notes = [*canvas.notes, *(note for one in people for note in origin_notes(one, self.fingerprints))]
+        named = [*zip((f"prompt {text!r}" for text in texts), embedded, strict=True)]
+        notes += [f"{name}: {one.note}" for name, one in (*named, ("negative prompt", negative)) if one.note]
         pictures = [(one, number) for one in embedded for number in seeds]
         plan = Drawing(
             [one.prompt_embeds for one, _ in pictures],
             negative.prompt_embeds,
-            [n for _, n in pictures],
+            [number for _, number in pictures],
             settings,
             canvas,
-            None if control_image is None else self.controlnet,
+            None if canvas.control is None else self.controlnet,
             self.memory,
         )
-
-        def made(start: int, images: Sequence[Image.Image]) -> Generation:
-            part = pictures[start : start + len(images)]
-            used, numbers = tuple(one.prompt for one, _ in part), tuple(number for _, number in part)
-            told = tuple(dict.fromkeys(notes))
-            return Generation(tuple(images), used, numbers, settings, told, canvas.digests)
-
-        tell = None if on_batch is None else lambda start, images: on_batch(made(start, images))
-        images, hidden = draw(self.pipe, plan, on_step, tell)
-        notes += [f"picture {k + 1} was blacked out by the base model's safety checker" for k in hidden]
-        return made(0, images)
+        return plan, tuple(one.prompt for one, _ in pictures), notes
 
     def prompt_embeds(self, prompt: str, subjects: Mapping[str, Tensor]) -> PromptEmbedding:
         """One prompt as `generate` embeds it, with the stack's own settings; `.prompt_embeds` is (1, T, D).
