@@ -81,7 +81,6 @@ def no_room(ranks, folder):
 
 
 def main(out: Path) -> None:
-    torch.set_num_threads(1)
     with joined("cpu") as ranks:
         told = {"world": ranks.world, "rank": ranks.rank, "gathered": ranks.gather({"rank": ranks.rank})}
         told["gradients"] = gradients(ranks)
@@ -98,5 +97,13 @@ def main(out: Path) -> None:
         (out / f"rank-{ranks.rank}.json").write_text(json.dumps(told))
 
 
+def endless(out: Path) -> None:
+    """A run that ends by a signal only."""
+    with joined("cpu") as ranks:
+        progress = fit(Line(), config(10**6, save_steps=0), out / "endless", ranks=ranks)
+        (out / f"ended-{ranks.rank}.json").write_text(json.dumps([progress.step, progress.finished]))
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    torch.set_num_threads(1)
+    {"all": main, "endless": endless}[sys.argv[1]](Path(sys.argv[2]))

@@ -2,12 +2,21 @@
 
 import json
 import resource
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from adaface.errors import DamagedFileError, FormatError, MissingFileError, WriteError
+from adaface.errors import (
+    ConfigError,
+    DamagedFileError,
+    FormatError,
+    MissingFileError,
+    UnsafeFileError,
+    WriteError,
+)
+from adaface.files import sha256
 from adaface.training import checkpoint
 from adaface.training.loop import fit
 from adaface.training.state import Hooks
@@ -30,7 +39,7 @@ def test_the_last_ones_and_the_best_one_are_kept(tmp_path):
 def test_without_a_figure_the_mean_loss_since_the_last_save_decides(tmp_path):
     told = []
     fit(Line(), config(4, save_steps=2), tmp_path, hooks=Hooks(log=told.append))
-    figures = [checkpoint.read_state(folder)["figure"] for folder in checkpoint.checkpoints(tmp_path)]
+    figures = [checkpoint.read_state(folder).figure for folder in checkpoint.checkpoints(tmp_path)]
     means = [(told[i]["error"] + told[i + 1]["error"]) / 2 for i in (0, 2)]
     assert figures == pytest.approx(means, rel=1e-5)
 
@@ -173,3 +182,35 @@ def test_buffers_are_part_of_a_checkpoint(tmp_path):
     fit(again, config(3), tmp_path)
     assert int(again.modules["line"][-1].num_batches_tracked) == 3
     assert torch.equal(again.modules["line"][-1].running_var, recipe.modules["line"][-1].running_var)
+
+
+def test_two_runs_in_one_folder_are_refused(tmp_path):
+    with checkpoint.alone(tmp_path), pytest.raises(ConfigError, match="another process trains in it. Wait"):
+        fit(Line(), config(1), tmp_path)
+    assert fit(Line(), config(1), tmp_path).finished
+
+
+def test_an_optimizer_file_with_more_than_tensors_is_refused_and_not_run(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "ran",))
+
+    fit(Line(), config(1), tmp_path)
+    folder = checkpoint.latest(tmp_path)
+    torch.save({"adamw": Trap()}, folder / checkpoint.OPTIMIZER)
+    hashes = {path.name: sha256(path) for path in folder.iterdir() if path.name != checkpoint.HASHES}
+    (folder / checkpoint.HASHES).write_text(json.dumps(hashes))
+    with pytest.raises(UnsafeFileError, match="weights-only loader refuses it; nothing of it was run"):
+        fit(Line(), config(2), tmp_path)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(("name", "text"), [("state.json", "{}"), ("weights.safetensors", "no tensors")])
+def test_files_of_another_kind_under_the_right_names_are_told(tmp_path, name, text):
+    fit(Line(), config(1), tmp_path)
+    folder = checkpoint.latest(tmp_path)
+    (folder / name).write_text(text)
+    hashes = {path.name: sha256(path) for path in folder.iterdir() if path.name != checkpoint.HASHES}
+    (folder / checkpoint.HASHES).write_text(json.dumps(hashes))
+    with pytest.raises(DamagedFileError, match=f"{name}: cannot be read"):
+        fit(Line(), config(2), tmp_path)

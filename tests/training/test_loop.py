@@ -108,7 +108,7 @@ def test_a_signal_ends_a_run_after_its_step_and_saves(tmp_path, kind):
     before = signal.getsignal(kind)
     progress = fit(Told(), config(100), tmp_path)
     assert progress.step == 3 and not progress.finished
-    assert checkpoint.read_state(checkpoint.latest(tmp_path))["step"] == 3
+    assert checkpoint.read_state(checkpoint.latest(tmp_path)).step == 3
     assert signal.getsignal(kind) == before
 
 
@@ -200,6 +200,11 @@ def test_parts_of_a_batch_give_the_gradients_of_the_whole(tmp_path):
         assert norms[other] == pytest.approx(norms[1], rel=1e-4, abs=1e-5)
 
 
+def test_a_batch_too_small_for_its_parts_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="batch of 8 for 1 processes that read it in 9 parts.*at least 9"):
+        fit(Line(batch=8), config(1, accumulate=9), tmp_path)
+
+
 def test_another_recipes_run_is_refused_and_left_alone(tmp_path):
     fit(Line(width=3), config(1), tmp_path)
     before = (checkpoint.latest(tmp_path) / checkpoint.WEIGHTS).read_bytes()
@@ -279,7 +284,7 @@ def test_float16_skips_a_step_whose_gradients_overflow_and_goes_on(tmp_path):
     assert 0 < progress.skipped < 30
     assert metrics(tmp_path)[-1]["skipped"] == progress.skipped
     state = checkpoint.read_state(checkpoint.latest(tmp_path))
-    assert state["loss_scale"][0] == 2.0**16 / 2**progress.skipped
+    assert state.loss_scale[0] == 2.0**16 / 2**progress.skipped
     assert all(weight.dtype == torch.float32 for weight in recipe.modules["line"].parameters())
 
 

@@ -2,9 +2,11 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,7 @@ def torchrun(*options):
         stderr=subprocess.STDOUT,
         text=True,
         env=environment,
+        start_new_session=True,  # as a terminal does: its Ctrl-C reaches all of them
     )
 
 
@@ -43,7 +46,7 @@ def results(out):
 def one_node(tmp_path_factory):
     """Two processes on this machine."""
     out = tmp_path_factory.mktemp("ranks")
-    with torchrun("--standalone", "--nproc-per-node", "2", PROGRAM, str(out)) as process:
+    with torchrun("--standalone", "--nproc-per-node", "2", PROGRAM, "all", str(out)) as process:
         said, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, said
     return out
@@ -66,7 +69,7 @@ def two_nodes(tmp_path_factory):
         "--master-port",
         str(port),
     ]
-    launchers = [torchrun(*shared, "--node-rank", str(i), PROGRAM, str(out)) for i in range(2)]
+    launchers = [torchrun(*shared, "--node-rank", str(i), PROGRAM, "all", str(out)) for i in range(2)]
     said = [launcher.communicate(timeout=PATIENCE)[0] for launcher in launchers]
     assert [launcher.returncode for launcher in launchers] == [0, 0], "\n".join(said)
     return out
@@ -111,6 +114,17 @@ def test_two_and_two_steps_of_two_processes_equal_four_bit_for_bit(out):
     assert all(torch.equal(whole[name], halves[name]) for name in whole)
 
 
+def test_losses_and_rates_are_told_as_one_process_tells_them(out, tmp_path):
+    fit(Line(), config(4), tmp_path)
+    alone, several = (
+        [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        for run in (tmp_path, out / "whole")
+    )
+    assert len(several) == 4
+    for name in ("step", "error", "grad_norm", "learning_rate"):
+        assert [row[name] for row in several] == pytest.approx([row[name] for row in alone], rel=1e-4)
+
+
 @pytest.mark.parametrize("accumulate", [1, 4])
 def test_another_number_of_processes_goes_on_with_the_same_plans(one_node, tmp_path, accumulate):
     run = one_node / "other" if accumulate == 1 else tmp_path
@@ -129,7 +143,22 @@ def test_another_number_of_processes_goes_on_with_the_same_plans(one_node, tmp_p
 
 def test_a_signal_to_one_process_stops_all_after_the_same_step(out):
     assert [row["stopped"] for row in results(out)] == [{"step": 3, "finished": False}] * 2
-    assert checkpoint.read_state(checkpoint.latest(out / "stopped"))["step"] == 3
+    assert checkpoint.read_state(checkpoint.latest(out / "stopped")).step == 3
+
+
+def test_ctrl_c_saves_once_and_ends_all_processes_after_the_same_step(tmp_path):
+    lines, until = tmp_path / "endless" / "metrics.jsonl", time.monotonic() + 120
+    with torchrun("--standalone", "--nproc-per-node", "2", PROGRAM, "endless", str(tmp_path)) as launcher:
+        while not (lines.is_file() and lines.read_text().count("\n") > 3):
+            assert launcher.poll() is None and time.monotonic() < until, "it never began"
+            time.sleep(0.05)
+        os.killpg(launcher.pid, signal.SIGINT)
+        said, _ = launcher.communicate(timeout=PATIENCE)
+    first, second = (json.loads((tmp_path / f"ended-{rank}.json").read_text()) for rank in range(2))
+    assert first == second and first[0] > 3 and not first[1], said
+    newest = checkpoint.latest(tmp_path / "endless")
+    assert checkpoint.read_state(newest).step == first[0]
+    assert fit(Line(), config(first[0] + 2, save_steps=0), tmp_path / "endless").finished
 
 
 def test_a_bad_sample_of_one_process_stops_all_and_is_named(out):
@@ -144,4 +173,4 @@ def test_a_bad_sample_of_one_process_stops_all_and_is_named(out):
 def test_a_full_disk_of_the_first_process_is_everybodys_error(out):
     for row in results(out):
         assert "step-000000002: not saved (No space left on device)" in row["no_room"]
-    assert checkpoint.read_state(checkpoint.latest(out / "no_room"))["step"] == 1
+    assert checkpoint.read_state(checkpoint.latest(out / "no_room")).step == 1

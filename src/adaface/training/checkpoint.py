@@ -4,24 +4,32 @@
 `optimizer.pt` (read by the weights-only loader), `state.json`, what a recipe adds, and `hashes.json`.
 """
 
+import fcntl
 import json
 import logging
 import math
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
-from adaface.errors import DamagedFileError, FormatError, MissingFileError, WriteError
+from adaface.errors import (
+    ConfigError,
+    DamagedFileError,
+    FormatError,
+    MissingFileError,
+    UnsafeFileError,
+    WriteError,
+)
 from adaface.files import sha256
-from adaface.training.state import Weights
+from adaface.training.state import RunState, Weights
 
 log = logging.getLogger(__name__)
 FOLDER, FAILED, HASHES, STATE = "checkpoints", "failed", "hashes.json", "state.json"
@@ -76,21 +84,29 @@ def verify(folder: Path) -> None:
             raise DamagedFileError(f"{path}: not what was written, by its hash")
 
 
-def read_state(folder: Path) -> dict[str, Any]:
+def read_state(folder: Path) -> RunState:
     """A checkpoint's `state.json`. Raises DamagedFileError: it is none."""
     try:
-        return dict(json.loads((folder / STATE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        return RunState.from_json(json.loads((folder / STATE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, FormatError) as error:
         raise DamagedFileError(f"{folder / STATE}: cannot be read ({error})") from error
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    """Raises DamagedFileError: no safetensors file."""
+    try:
+        return dict(load_file(path))
+    except (OSError, SafetensorError) as error:
+        raise DamagedFileError(f"{path}: cannot be read ({error})") from error
 
 
 def read_weights(folder: Path, weights: Weights) -> None:
     """Put a checkpoint's weights, buffers and averages in place. Raises FormatError: of other sizes."""
-    tensors, averages = load_file(folder / WEIGHTS), {}
+    tensors, averages = _tensors(folder / WEIGHTS), {}
     if weights.averages:  # a run that had none begins its average here
         path = folder / AVERAGES
         averages = (
-            load_file(path) if path.is_file() else {n: tensors[n] for n in weights.averages if n in tensors}
+            _tensors(path) if path.is_file() else {n: tensors[n] for n in weights.averages if n in tensors}
         )
     try:
         weights.load(tensors, averages)
@@ -99,8 +115,18 @@ def read_weights(folder: Path, weights: Weights) -> None:
 
 
 def read_optimizer(folder: Path) -> dict[str, Any]:
-    """A checkpoint's optimiser, by the loader that runs nothing of a file."""
-    return dict(torch.load(folder / OPTIMIZER, weights_only=True, map_location="cpu"))
+    """A checkpoint's optimiser, by the loader that runs nothing of a file.
+
+    Raises UnsafeFileError: there is more in it than tensors and numbers, or it is no such file.
+    """
+    path = folder / OPTIMIZER
+    try:
+        return dict(torch.load(path, weights_only=True, map_location="cpu"))
+    except Exception as error:
+        raise UnsafeFileError(
+            f"{path}: the weights-only loader refuses it; nothing of it was run. Do not go on with this run: "
+            "begin a new one from its weights (init_from)"
+        ) from error
 
 
 @torch.no_grad()
@@ -117,9 +143,9 @@ def load_weights(place: str | Path, modules: Mapping[str, nn.Module], *, average
         raise MissingFileError(f"{place}: no checkpoint in it. Give a run's folder or one of its checkpoints")
     if folder == place:
         verify(folder)
-    tensors = load_file(folder / WEIGHTS)
+    tensors = _tensors(folder / WEIGHTS)
     if averages and (folder / AVERAGES).is_file():
-        tensors |= load_file(folder / AVERAGES)
+        tensors |= _tensors(folder / AVERAGES)
     weights = Weights(modules, averaged=False)
     try:
         weights.load(tensors, {})
@@ -181,6 +207,23 @@ def drop(folder: Path) -> None:
         shutil.rmtree(gone, ignore_errors=True)
 
 
+@contextmanager
+def alone(run: Path) -> Iterator[None]:
+    """Nobody else trains in this folder meanwhile; a kill frees it. Raises ConfigError: somebody does."""
+    run.mkdir(parents=True, exist_ok=True)
+    handle = os.open(run, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(f"{run}: another process trains in it. Wait for it, or stop it") from error
+        except OSError:  # a file system without locks
+            log.warning("%s cannot be locked: see to it that nothing else trains in it", run)
+        yield
+    finally:
+        os.close(handle)
+
+
 def tidy(run: Path) -> None:
     """Remove what a kill left half-written."""
     for within in (FOLDER, FAILED):
@@ -190,10 +233,10 @@ def tidy(run: Path) -> None:
 
 def _figure(folder: Path) -> float:
     try:
-        figure = float(read_state(folder)["figure"])
-    except (DamagedFileError, KeyError, TypeError, ValueError):
+        figure = read_state(folder).figure
+    except DamagedFileError:
         return math.inf
-    return math.inf if math.isnan(figure) else figure
+    return math.inf if figure is None or math.isnan(figure) else figure
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -9,11 +9,12 @@ import math
 import signal
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from adaface.training import checkpoint
 from adaface.training.distributed import ONE, Ranks
 from adaface.training.recipe import Recipe
 from adaface.training.run import Run
@@ -38,19 +39,19 @@ def fit(
     seed: of all plans. about: what `run.json` says of the run, such as its recipe and its data's hash.
     With several processes, each calls this with its `ranks`; all must see the same `folder`.
     Raises FormatError: the folder holds a run of another recipe, or an older version's. DamagedFileError: no
-    checkpoint in it is whole. WriteError: disk trouble. NonFiniteError: the loss or gradients are no numbers.
-    KeyboardInterrupt: a second Ctrl-C; nothing is saved.
+    checkpoint in it is whole. ConfigError: another process trains in it. WriteError: disk trouble.
+    NonFiniteError: the loss or gradients are no numbers. KeyboardInterrupt: a second Ctrl-C, unsaved.
     """
     run = Run(recipe, config, Path(folder), seed=seed, hooks=hooks or Hooks(), ranks=ranks)
-    run.open(about or {})
-    with _stop_flag() as stopped:
-        trained = run.train(stopped)
     progress = run.progress
-    progress.finished = progress.share >= 1
-    if trained:
-        run.save()
-    if trained and progress.finished:
-        run.sample()
+    with checkpoint.alone(run.folder) if ranks.first else nullcontext(), _stop_flag() as stopped:
+        run.open(about or {})
+        trained = run.train(stopped)
+        progress.finished = progress.share >= 1
+        if trained:
+            run.save()
+        if trained and progress.finished:
+            run.sample()
     run.stepper.weights.use_averages()
     return progress
 

@@ -61,12 +61,12 @@ def replay(recipe: Recipe, config: LoopConfig, run: str | Path, *, step: int | N
     folder = failed or _before(run, step)
     report = _report(failed / PLAN) if failed is not None else {}
     state = checkpoint.read_state(folder)
-    parts = int(report.get("parts", state["parts"]))
+    parts = state.parts
     again = Run(
         recipe,
         dataclasses.replace(config, accumulate=parts),
         run,
-        seed=int(state["seed"]),
+        seed=state.seed,
         hooks=Hooks(),
         ranks=ONE,
     )

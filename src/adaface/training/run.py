@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import torch
 from safetensors.torch import save_file
 
-from adaface.errors import FormatError, NonFiniteError
+from adaface.errors import ConfigError, FormatError, NonFiniteError
 from adaface.files import write_atomic
 from adaface.training import checkpoint
 from adaface.training.distributed import Ranks
@@ -20,7 +20,7 @@ from adaface.training.metrics import MetricWriter, write_about
 from adaface.training.plan import StepPlan, step_generator
 from adaface.training.recipe import Recipe
 from adaface.training.settings import LoopConfig
-from adaface.training.state import Hooks, Progress
+from adaface.training.state import Hooks, Progress, RunState
 from adaface.training.step import Outcome, Stepper
 
 log = logging.getLogger(__name__)
@@ -70,11 +70,11 @@ class Run:
         checkpoint.read_weights(folder, self.stepper.weights)
         self.stepper.optimizers.load_state_dict(checkpoint.read_optimizer(folder))
         progress = self.progress
-        progress.step, progress.seconds = int(state["step"]), float(state["seconds"])
-        progress.samples, progress.skipped = int(state["samples"]), int(state["skipped"])
+        progress.step, progress.seconds = state.step, state.seconds
+        progress.samples, progress.skipped = state.samples, state.skipped
         progress.share = self.share(progress.step)
-        if self.stepper.scale is not None and state["loss_scale"] is not None:
-            self.stepper.scale.value, self.stepper.scale.good = state["loss_scale"]
+        if self.stepper.scale is not None and state.loss_scale is not None:
+            self.stepper.scale.value, self.stepper.scale.good = state.loss_scale
         self.saved_step = progress.step
         log.info("going on from %s", folder)
 
@@ -115,8 +115,15 @@ class Run:
         return self.stepper.gradients(self.plans[0])
 
     def plan(self, step: int) -> StepPlan:
-        """The plan of a step, from the run's seed."""
-        return self.recipe.draw(step, step_generator(self.seed, step), self.share(step - 1))
+        """The plan of a step, from the run's seed. Raises ConfigError: a batch too small for all parts."""
+        plan = self.recipe.draw(step, step_generator(self.seed, step), self.share(step - 1))
+        parts, batch = self.ranks.world * self.config.accumulate, len(plan.rows)
+        if 0 < batch < parts:
+            raise ConfigError(
+                f"a batch of {batch} for {self.ranks.world} processes that read it in "
+                f"{self.config.accumulate} parts each: give a batch of at least {parts}"
+            )
+        return plan
 
     def repeat(self, until: int) -> None:
         """Do the steps up to this one without writing or telling anything."""
@@ -215,18 +222,19 @@ class Run:
             save_file(averages, beside / checkpoint.AVERAGES)
         checkpoint.write_optimizer(stepper.optimizers.state_dict(), beside / checkpoint.OPTIMIZER)
         scale = stepper.scale
-        state = {
-            "step": progress.step,
-            "seconds": progress.seconds,
-            "samples": progress.samples,
-            "skipped": progress.skipped,
-            "seed": self.seed,  # with the step, it says where every generator and the data stand
-            "loss_scale": None if scale is None else [scale.value, scale.good],
-            "learning_rate": progress.learning_rate,
-            "parts": self.ranks.world * self.config.accumulate,
-            "figure": figure if figure is not None and math.isfinite(figure) else None,
-        }
-        (beside / checkpoint.STATE).write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
+        state = RunState(
+            step=progress.step,
+            seconds=progress.seconds,
+            samples=progress.samples,
+            skipped=progress.skipped,
+            seed=self.seed,
+            parts=self.ranks.world * self.config.accumulate,
+            learning_rate=progress.learning_rate,
+            loss_scale=None if scale is None else (scale.value, scale.good),
+            figure=figure if figure is not None and math.isfinite(figure) else None,
+        )
+        text = json.dumps(state.to_json(), indent=2) + "\n"
+        (beside / checkpoint.STATE).write_text(text, encoding="utf-8")
 
     def sample(self) -> None:
         """What the averages do now, as a picture."""

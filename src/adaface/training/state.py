@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,40 @@ class Progress:
     skipped: int = 0  # steps whose gradients were too large for float16
     learning_rate: float = 0.0
     terms: dict[str, float] = field(default_factory=dict)  # of the last step's loss, over all processes
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunState:
+    """Where a run stood, in a checkpoint. Seed and step give every generator, and its place in the data."""
+
+    step: int
+    seconds: float
+    samples: int
+    skipped: int
+    seed: int
+    parts: int  # that a batch was read in, by all processes
+    learning_rate: float
+    loss_scale: tuple[float, int] | None  # with float16: the scale, and good steps since it changed
+    figure: float | None  # how good the run was, lower is better
+
+    def to_json(self) -> dict[str, Any]:
+        """For `from_json`."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "RunState":
+        """What `to_json` wrote. Raises FormatError: a value is missing or of another kind."""
+        try:
+            figure, scale = value["figure"], value["loss_scale"]
+            return cls(
+                **{name: int(value[name]) for name in ("step", "samples", "skipped", "seed", "parts")},
+                seconds=float(value["seconds"]),
+                learning_rate=float(value["learning_rate"]),
+                figure=None if figure is None else float(figure),
+                loss_scale=None if scale is None else (float(scale[0]), int(scale[1])),
+            )
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise FormatError(f"no state of a run ({error!r})") from error
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,6 @@ class Stepper:
             # a term that only one process has (a face was found there) makes weights used there alone
             self.losses = DistributedDataParallel(
                 self.losses,
-                broadcast_buffers=False,
                 find_unused_parameters=True,
                 gradient_as_bucket_view=True,
             )
