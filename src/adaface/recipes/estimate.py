@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 MB = 1e6
 STEPS = 2  # that are timed, after a first one
-# Numbers that an optimiser keeps for each weight, as float32. Muon keeps one of a matrix, AdamW two.
-KEPT = {"adamw": 2, "prodigy": 4, "muon": 2}
 
 
 @dataclass(frozen=True)
@@ -86,22 +84,20 @@ def estimate(config: TrainConfig, ranks: Ranks) -> Estimate:
     """Open a recipe, do some steps of it, and let go of it. Raises what opening it raises."""
     recipe = open_recipe(config, ranks.device)
     try:
-        plan = recipe.draw(0, step_generator(config.seed, 0), 0.0)
-        part = ranks.parts(config.loop.accumulate)[0]
-        count = len(part.take(plan.rows))
-        memory = measure(recipe, config.loop, plan, count)
-        seconds = _time(recipe, config, ranks)
-        frozen = {name: _count(module.parameters()) for name, module in recipe.frozen.items()}
-        own = {name: _count(module.parameters()) for name, module in recipe.modules.items()}
+        stepper = Stepper(recipe, config.loop, ranks)
+        seconds = _time(recipe, config, stepper)
+        plan = recipe.draw(1, step_generator(config.seed, 1), 0.0)
+        count = len(stepper.parts[0].take(plan.rows))
+        models = {**recipe.modules, **recipe.frozen}
         steps = int(min(config.loop.steps, max(1, config.loop.seconds / seconds)))
         return Estimate(
             config=to_plain(config),
             data=recipe.about(),
             processes=ranks.world,
             per_process=count * config.loop.accumulate,
-            parameters=own | frozen,
-            trained=_count(p for m in recipe.modules.values() for p in m.parameters() if p.requires_grad),
-            memory=memory,
+            parameters={name: _count(module.parameters()) for name, module in models.items()},
+            trained=_count(stepper.weights.trained.values()),
+            memory=_memory(recipe, config.loop, stepper, plan, count),
             seconds_a_step=seconds,
             steps=steps,
             seconds=steps * seconds,
@@ -111,24 +107,32 @@ def estimate(config: TrainConfig, ranks: Ranks) -> Estimate:
         recipe.close()
 
 
-def measure(recipe: "Experiment", loop: LoopConfig, plan: StepPlan, samples: int) -> Memory:
-    """The memory of one process that takes `samples` at once.
+def _memory(recipe: "Experiment", loop: LoopConfig, stepper: Stepper, plan: StepPlan, samples: int) -> Memory:
+    """The memory of one process that takes `samples` at once, after a step was done.
 
     The activations are counted at one and at two samples, and grow evenly from there.
     """
-    weights = [p for m in recipe.modules.values() for p in m.parameters() if p.requires_grad]
-    size = _bytes(weights) / MB
+    trained = stepper.weights.trained.values()
     counts = sorted({min(count, len(plan.rows)) for count in (1, 2)})
     seen = [_activations(recipe, loop, plan, count) / MB for count in counts]
     slope = seen[-1] - seen[0]
     return Memory(
         frozen=sum(_bytes([*m.parameters(), *m.buffers()]) for m in recipe.frozen.values()) / MB,
-        weights=size,
-        gradients=size,
-        optimizer=KEPT[loop.optimizer.name] * size,
-        averages=size if loop.ema_decay > 0 else 0.0,
+        weights=_bytes(trained) / MB,
+        gradients=_bytes(trained) / MB,
+        optimizer=_bytes(_tensors(stepper.optimizers.state_dict())) / MB,
+        averages=_bytes(stepper.weights.averages.values()) / MB,
         activations=max(seen[-1], seen[0] + slope * (samples - 1)),
     )
+
+
+def _tensors(value: object) -> Iterator[Tensor]:
+    """All tensors in nested dictionaries and lists."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(item)
 
 
 def _activations(recipe: "Experiment", loop: LoopConfig, plan: StepPlan, samples: int) -> int:
@@ -159,18 +163,17 @@ def _precision(recipe: "Experiment", loop: LoopConfig) -> Iterator[None]:
         yield
 
 
-def _time(recipe: "Experiment", config: TrainConfig, ranks: Ranks) -> float:
+def _time(recipe: "Experiment", config: TrainConfig, stepper: Stepper) -> float:
     """Seconds of a step, its update included; the weights are other ones afterwards."""
-    stepper = Stepper(recipe, config.loop, ranks)
-    took = []
-    for step in range(1 + STEPS):
+    device, took = stepper.ranks.device, []
+    for step in range(1, 2 + STEPS):
         plan = recipe.draw(step, step_generator(config.seed, step), 0.0)
         for part in stepper.parts:
             recipe.prepare(plan, part)
-        _wait(ranks.device)
+        _wait(device)
         started = time.perf_counter()
-        stepper.update(stepper.gradients(plan), step, 0.0)
-        _wait(ranks.device)
+        stepper.update(stepper.gradients(plan), step - 1, 0.0)
+        _wait(device)
         took.append(time.perf_counter() - started)
     return sum(took[1:]) / STEPS
 
