@@ -43,7 +43,8 @@ class Chunk:
 class Rejection:
     """Why a photo is not in the data set.
 
-    code: a key of `adaface.data.prepare.reasons.REASONS`. sentence: what was found in this photo, for people.
+    code: a key of `adaface.data.prepare.telling.reasons.REASONS`. sentence: what was found in this photo, for
+    people.
     """
 
     code: str
@@ -57,9 +58,9 @@ class FaceLook:
     landmarks: (5, 2) float32 in pixels of the crop. score: the detector's. face_px: shorter side of its box
     in the photo. quality: in (0, 1]. inside: share of the crop that the photo covers; corners: where the
     photo's corners lie in the crop, (4, 2), or None if it covers all of it. fingerprint, portrait: of the
-    crop, as of `adaface.data.prepare.duplicates`. image, mask: offset and length of the encoded crop and
-    its mask in the chunk's blobs. age: in years. gender: "male" or "female". Both are None where no backend
-    tells.
+    crop, as of `adaface.data.prepare.judging.duplicates`. image, mask: offset and length of the encoded crop
+    and its mask in the chunk's blobs. age: in years. gender: "male" or "female". Both are None where no
+    backend tells.
     """
 
     id_embedding: Floats

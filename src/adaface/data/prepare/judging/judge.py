@@ -35,6 +35,7 @@ class Verdict:
     face_px: float = 0.0
     fingerprint: int = 0
     portrait: NDArray[np.uint8] | None = None
+    id_embedding: NDArray[np.float16] | None = None
 
     @property
     def kept(self) -> bool:
@@ -85,7 +86,7 @@ def _judge_person(seen: Sequence[Look], threshold: IdentityThreshold | None) -> 
         if verdict.kept:
             face = look.faces[verdict.face]
             verdict.face_px, verdict.fingerprint = face.face_px, face.fingerprint
-            verdict.portrait = face.portrait
+            verdict.portrait, verdict.id_embedding = face.portrait, face.id_embedding.astype(np.float16)
     return verdicts
 
 
@@ -156,7 +157,8 @@ def _near_duplicates(verdicts: Sequence[Verdict]) -> None:
     kept = [verdict for verdict in verdicts if verdict.kept and verdict.portrait is not None]
     prints = np.array([verdict.fingerprint for verdict in kept], np.uint64)
     portraits = np.array([verdict.portrait for verdict in kept], np.uint8)
-    for i, j in near_pairs(prints, portraits):
+    vectors = np.array([verdict.id_embedding for verdict in kept])
+    for i, j in near_pairs(prints, portraits, vectors):
         first, second = kept[i], kept[j]
         if not (first.kept and second.kept):
             continue
