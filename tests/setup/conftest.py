@@ -130,3 +130,10 @@ def hub(served, tmp_path, monkeypatch):
         monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
         monkeypatch.setenv("ADAFACE_MODELS", str(tmp_path / "models"))
         yield running
+
+
+@pytest.fixture
+def copies(served, tmp_path, monkeypatch) -> Path:
+    """All repositories as copies in the folder of models, and no hub: commands may run in this process."""
+    monkeypatch.setenv("ADAFACE_MODELS", str(served))
+    return served

@@ -1,6 +1,7 @@
 """Fetched files -> a stack: two parts are converted to safetensors, and stack.json is written."""
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,9 +19,10 @@ from adaface.face.recognize import ARCFACE, unnamed
 from adaface.files import write_atomic
 from adaface.pipelines.manifest import Part
 from adaface.pipelines.stack import Stack, write_manifest
-from adaface.setup.fetching import ENCODER, PROMPTER, Tell, is_built
-from adaface.setup.plan import Plan, RolePlan
-from adaface.setup.recipe import CHECKER, DOWNLOADS
+from adaface.setup.checking import check_files
+from adaface.setup.fetching import Tell
+from adaface.setup.plan import Plan, RolePlan, product_of
+from adaface.setup.recipe import CHECKER, DOWNLOADS, source_of
 from adaface.text.folder import load_text_encoder, save_text_encoder
 
 TOKENIZER = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
@@ -28,65 +30,98 @@ ARC2FACE = "arc2face"  # of the encoders in one file, the one that is for Arc2Fa
 
 
 def build(plan: Plan, folder: Path, tell: Tell) -> Stack:
-    """Convert what needs it and write `folder/stack.json`; what an earlier run converted is kept.
+    """Convert what needs it and write `folder/stack.json`.
 
-    Raises FormatError or UnsafeFileError: a fetched file is not what it should be. WriteError: no room.
+    What an earlier run converted of the same files is kept. Raises what `checking.check_files` raises for
+    files that are not what they should be; FormatError or UnsafeFileError: they cannot be converted;
+    WriteError: no room.
     """
-    recognizer = next(role for role in plan.roles if role.role == "recognizer").items[0].to
-    tokenizer = folder / PROMPTER / "tokenizer"
+    check_files(plan, folder)
+    base, prompter = source_of(plan.stack, "base").to, source_of(plan.stack, "id_prompter").product
     for name in TOKENIZER:
-        if (source := folder / "base" / "tokenizer" / name).is_file():
-            write_atomic(tokenizer / name, partial(shutil.copyfile, source))
+        if (source := folder / base / "tokenizer" / name).is_file():
+            write_atomic(folder / prompter / "tokenizer" / name, partial(shutil.copyfile, source))
     for role in plan.roles:
-        if role.role == "id_prompter" and not is_built(folder, role):
-            tell("id_prompter: Arc2Face's text encoder to safetensors")
-            _convert_prompter(folder, role)
-        if role.role == "encoder" and not is_built(folder, role):
-            tell("encoder: the authors' checkpoint to safetensors, nothing in it is executed")
-            _convert_encoder(folder, role, folder / recognizer)
-    settings = {"num_id_vectors": read_encoder(folder / ENCODER)[0].num_id_vectors}
-    write_manifest(folder, name=plan.stack, roles=_parts(plan, folder, recognizer), settings=settings)
+        if role.role in _CONVERSIONS and not plan.is_built(folder, role):
+            words, turn = _CONVERSIONS[role.role]
+            tell(f"{role.role}: {words}")
+            plan = plan.with_made(role, None)
+            plan.save(folder)  # if this is broken off, what lies there is of two makings
+            turn(folder, role, folder / product_of(plan.stack, role.role))
+            plan = plan.with_made(role, role.content)
+            plan.save(folder)
+    count = _mark_encoder(plan, folder)
+    write_manifest(folder, name=plan.stack, roles=_parts(plan, folder), settings={"num_id_vectors": count})
     shutil.rmtree(folder / DOWNLOADS, ignore_errors=True)  # ours: converted, no longer needed
     return Stack.load(folder)
 
 
-def _convert_prompter(folder: Path, role: RolePlan) -> None:
-    staged = folder / DOWNLOADS / PROMPTER
+def _convert_prompter(folder: Path, role: RolePlan, product: Path) -> None:
     weights = next(folder / item.to for item in role.items if not item.to.endswith(".json"))
+    staged = weights.parent
     home = staged / "text_encoder"  # where `filled` looks for a text encoder's config
     write_atomic(home / "config.json", lambda path: shutil.copyfile(staged / "config.json", path))
     model = filled(open_part(weights, "text_encoder"), staged, torch.float32)
-    save_text_encoder(model, folder / PROMPTER / "text_encoder")
+    save_text_encoder(model, product)
 
 
-def _convert_encoder(folder: Path, role: RolePlan, recognizer: Path) -> None:
-    checkpoint = folder / role.items[0].to
-    converted = folder / DOWNLOADS / "converted"
+def _convert_encoder(folder: Path, role: RolePlan, product: Path) -> None:
+    (item,) = role.items
+    checkpoint, converted = folder / item.to, folder / DOWNLOADS / "converted"
     shutil.rmtree(converted, ignore_errors=True)  # of a run that was broken off
-    done = convert(checkpoint, converted, licence=role.licence, recognizer=unnamed(recognizer).name)
+    done = convert(checkpoint, converted)
     found = {one.name: one.folder for one in done.encoders}
     if ARC2FACE not in found:
         raise FormatError(
             f"{checkpoint}: holds the encoders {', '.join(found)}, but none for {ARC2FACE}. Choose another "
             "file (--from encoder=...)"
         )
-    config, tensors = read_encoder(found[ARC2FACE])
-    base = load_text_encoder(folder / "base" / "text_encoder")
-    made_for = replace(config, base_text_encoder=text_encoder_fingerprint(base))
-    write_encoder(folder / ENCODER, made_for, tensors)
+    write_encoder(product, *read_encoder(found[ARC2FACE]))
 
 
-def _parts(plan: Plan, folder: Path, recognizer: str) -> dict[str, Part]:
-    places = {"text_encoder": "base/text_encoder", "vae": "base/vae", "recognizer": recognizer}
+_CONVERSIONS: dict[str, tuple[str, Callable[[Path, RolePlan, Path], None]]] = {
+    "id_prompter": ("Arc2Face's text encoder to safetensors", _convert_prompter),
+    "encoder": ("the checkpoint to safetensors, nothing in it is executed", _convert_encoder),
+}
+
+
+def _mark_encoder(plan: Plan, folder: Path) -> int:
+    """Write into the encoder's config what it is used with in this stack; its number of ID vectors."""
+    place = folder / product_of(plan.stack, "encoder")
+    config, tensors = read_encoder(place)
+    text = load_text_encoder(folder / source_of(plan.stack, "text_encoder").to)
+    used: dict[str, Any] = {
+        "licence": _needed(plan, "encoder").licence,
+        "recognizer": unnamed(folder / _recognizer_file(plan)).name,
+        "base_text_encoder": text_encoder_fingerprint(text),
+    }
+    if any(getattr(config, name) != value for name, value in used.items()):
+        write_encoder(place, replace(config, **used), tensors)
+    return config.num_id_vectors
+
+
+def _needed(plan: Plan, name: str) -> RolePlan:
+    """The plan of a role that no plan leaves out."""
+    role = plan.role(name)
+    assert role is not None
+    return role
+
+
+def _recognizer_file(plan: Plan) -> str:
+    (item,) = _needed(plan, "recognizer").items
+    return item.to
+
+
+def _parts(plan: Plan, folder: Path) -> dict[str, Part]:
     options: dict[str, dict[str, Any]] = {
-        "recognizer": _recognizer_options(folder / recognizer),
+        "recognizer": _recognizer_options(plan, folder),
         "teacher": {"context_length": None},
     }
     if plan.role(CHECKER) is None:
         options["base"] = {CHECKER: False}
     return {
         role.role: Part(
-            places.get(role.role, role.role),
+            _place(plan, role),
             licence=role.licence,
             purpose=role.purpose,
             origin=role.origin,
@@ -97,5 +132,12 @@ def _parts(plan: Plan, folder: Path, recognizer: str) -> dict[str, Part]:
     }
 
 
-def _recognizer_options(path: Path) -> dict[str, Any]:
-    return {"name": unnamed(path).name, "same_person": ARCFACE.same_person, "licence": ARCFACE.licence}
+def _place(plan: Plan, role: RolePlan) -> str:
+    """Where a role's part lies below the stack's folder."""
+    source = source_of(plan.stack, role.role)
+    return _recognizer_file(plan) if role.role == "recognizer" else source.product or source.to
+
+
+def _recognizer_options(plan: Plan, folder: Path) -> dict[str, Any]:
+    name = unnamed(folder / _recognizer_file(plan)).name
+    return {"name": name, "same_person": ARCFACE.same_person, "licence": _needed(plan, "recognizer").licence}

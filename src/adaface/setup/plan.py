@@ -1,19 +1,17 @@
-"""What will be fetched from where: the recipe, the user's own choices, and what the sources really hold."""
+"""What will be fetched from where, and its text on disk: `setup.json`, by which a broken run goes on."""
 
-import fnmatch
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
 
 from adaface import files
-from adaface.errors import ConfigError, HubError
-from adaface.setup.recipe import STACKS, Pick, Source
-from adaface.sources.hub import Listing, RemoteFile, list_files
-from adaface.sources.places import HubPlace, copy_of, find_local, parse_place
+from adaface.setup.recipe import STACKS, source_of
+from adaface.sources.hub import RemoteFile
 
 PLAN = "setup.json"
-LOCAL = "your own copy; its licence is not known here"
+PRODUCT = ("config.json", "model.safetensors")  # files of what is converted
 
 
 @dataclass(frozen=True)
@@ -34,9 +32,10 @@ class Item:
 
 @dataclass(frozen=True)
 class RolePlan:
-    """One role: its source (`repo` at `revision`, or the folder `local`), its licence and its files.
+    """One role: its source (`repo` at `revision`, or the file or folder `local`), its licence and its files.
 
-    chosen: why these files, where there was a choice.
+    chosen: why these files, where there was a choice. own: False for what the user named in place of the
+    recipe's own repository.
     """
 
     role: str
@@ -47,21 +46,42 @@ class RolePlan:
     revision: str = ""
     local: str = ""
     chosen: str = ""
+    own: bool = True
 
     @property
     def origin(self) -> str:
         """Where it comes from, for people and for the stack's manifest."""
         return f"hub:{self.repo}@{self.revision}" if self.repo else self.local
 
+    @property
+    def content(self) -> str:
+        """One digest of all its files: what is converted of them is made anew if it changes."""
+        return files.digest(
+            {
+                item.to: item.sha256 or item.git_sha1 or f"{self.origin} {item.name} {item.bytes}"
+                for item in self.items
+            }
+        )
+
+    def local_file(self, item: Item) -> Path:
+        """Where a file of the user's own lies."""
+        place = Path(self.local)
+        return place if place.name == item.name and not place.is_dir() else place / item.name
+
 
 @dataclass(frozen=True)
 class Plan:
-    """All that a stack is made of. asked: what the user chose, so that a plan is not taken up for another."""
+    """All that a stack is made of.
+
+    asked: what the user chose, by role. licences_seen: origins whose licence was shown and agreed to. made:
+    for each role that is converted, the `content` that its product in the folder was made of.
+    """
 
     stack: str
     asked: Mapping[str, str]
     roles: tuple[RolePlan, ...]
-    licences_seen: tuple[str, ...] = field(default=())
+    licences_seen: tuple[str, ...] = ()
+    made: Mapping[str, str] = field(default_factory=dict)
 
     def role(self, name: str) -> RolePlan | None:
         """The plan of one role; None if it was left out."""
@@ -75,119 +95,82 @@ class Plan:
             by_origin[role.origin] = role.licence
         return by_origin
 
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """What is taken for true about these sources and was not looked into."""
+        lines: list[str] = []
+        for role in self.roles:
+            source = source_of(self.stack, role.role)
+            assumed = source.assumed if role.own else source.other_assumed
+            lines += [line.replace("{origin}", role.origin) for line in assumed]
+            lines += [role.chosen] if role.chosen else []
+        return tuple(dict.fromkeys(lines))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is likely to be a mistake, and cannot be found later."""
+        recognizer = self.role("recognizer")
+        if recognizer is None or recognizer.own:
+            return ()
+        return (
+            f"recognizer: {recognizer.origin} takes the place of the one that Arc2Face and the authors' "
+            "encoder were trained with. If it is another network (antelopev2's glintr100.onnx is one), "
+            "nobody will be like the photo, and no later check can tell why",
+        )
+
+    def is_built(self, folder: Path, role: RolePlan) -> bool:
+        """Whether a role that is converted is already there in its final form, made of these very files."""
+        product = product_of(self.stack, role.role)
+        whole = product and all((folder / product / name).is_file() for name in PRODUCT)
+        return bool(whole) and self.made.get(role.role) == role.content
+
+    def with_made(self, role: RolePlan, content: str | None) -> "Plan":
+        """The plan that knows what a product was made of; None: it is in the works."""
+        made = {name: digest for name, digest in self.made.items() if name != role.role}
+        return replace(self, made=made if content is None else {**made, role.role: content})
+
     def save(self, folder: Path) -> None:
         """Write it to `folder`, so that a broken run goes on with the same files. Raises WriteError."""
         text = json.dumps(asdict(self), indent=2) + "\n"
         files.write_atomic(folder / PLAN, lambda path: path.write_text(text, encoding="utf-8"))
 
 
+_T = TypeVar("_T", Item, RolePlan)
+
+
+def product_of(stack: str, role: str) -> str:
+    """Folder, below the stack's, of the model that is converted; "" for a role that is not converted."""
+    product = source_of(stack, role).product
+    return f"{product}/text_encoder" if role == "id_prompter" else product  # its tokenizer lies beside
+
+
 def read_plan(folder: Path) -> Plan | None:
-    """The plan of an earlier run in `folder`; None if there is none that can be read."""
+    """The plan of an earlier run in `folder`; None if there is none that can be read, or one of nothing."""
     try:
         data = json.loads((folder / PLAN).read_text(encoding="utf-8"))
-        roles = tuple(
-            RolePlan(**{**role, "items": tuple(Item(**item) for item in role["items"])})
-            for role in data.pop("roles")
-        )
-        return Plan(**{**data, "roles": roles, "licences_seen": tuple(data["licences_seen"])})
+        roles = tuple(_read_role(role) for role in data.pop("roles"))
+        known = [source.role for source in STACKS[data["stack"]]]
+        if not roles or any(role.role not in known for role in roles):
+            return None
+        seen, asked, made = tuple(data["licences_seen"]), dict(data["asked"]), dict(data.get("made", {}))
+        return Plan(data["stack"], asked, roles, seen, made)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
 
-def make_plan(stack: str, chosen: Mapping[str, str], without: Sequence[str] = ()) -> Plan:
-    """Ask each source what it holds, and pick the files of the stack's recipe.
-
-    chosen: role -> a place of the user's own, as `places.parse_place` reads it: a repository, a folder or
-    file in it, or a path. without: roles that are left out. Raises ConfigError: an unknown stack or role.
-    HubError, MissingFileError: a source, or a file in it, is not there; says what it holds.
-    """
-    if stack not in STACKS:
-        raise ConfigError(f'no stack "{stack}" to set up. Known: {", ".join(STACKS)}')
-    recipe = {source.role: source for source in STACKS[stack]}
-    if unknown := sorted({*chosen, *without} - recipe.keys()):
-        raise ConfigError(f"unknown role {', '.join(unknown)}. Known: {', '.join(recipe)}")
-    listings: dict[tuple[str, str | None], Listing] = {}
-    roles = [
-        _plan_role(source, parse_place(chosen.get(role, source.place)), listings)
-        for role, source in recipe.items()
-        if role not in without
-    ]
-    return Plan(stack, {**chosen, **dict.fromkeys(without, "-")}, tuple(roles))
+def _read_role(data: dict[str, Any]) -> RolePlan:
+    items = tuple(_typed(Item(**item)) for item in data["items"])
+    if any(PurePosixPath(item.to).is_absolute() or ".." in PurePosixPath(item.to).parts for item in items):
+        raise ValueError("a file beside the stack's folder")
+    return _typed(RolePlan(**{**data, "items": items}))
 
 
-def _plan_role(
-    source: Source, place: HubPlace | Path, listings: dict[tuple[str, str | None], Listing]
-) -> RolePlan:
-    """The plan of one role. listings: what was asked of the hub already, so that each repository is once."""
-    local = copy_of(place) if isinstance(place, HubPlace) else find_local(place)
-    if local is None and isinstance(place, HubPlace):
-        key = (place.repo, place.revision)
-        if key not in listings:
-            listings[key] = list_files(*key)
-        listing = listings[key]
-        items, notes = _choose(source, listing.files, place.inside, str(place))
-        where, licence = {"repo": listing.repo, "revision": listing.revision}, listing.licence
-    else:
-        folder = local or Path()
-        root = folder.name if folder.is_file() else ""
-        items, notes = _choose(source, _held(folder), root, str(place))
-        where, licence = {"local": str(folder.parent if root else folder)}, LOCAL
-    known = f"{licence}; {source.known}" if source.known else licence
-    return RolePlan(source.role, source.purpose, known, items, chosen="; ".join(notes), **where)
-
-
-def _held(folder: Path) -> dict[str, RemoteFile]:
-    if folder.is_file():
-        return {folder.name: RemoteFile(folder.name, folder.stat().st_size)}
-    found = ((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_file())
-    return {name: RemoteFile(name, path.stat().st_size) for name, path in found}
-
-
-def _choose(
-    source: Source, held: Mapping[str, RemoteFile], root: str, place: str
-) -> tuple[tuple[Item, ...], list[str]]:
-    """The files of a source, of those that `held` lists below `root` (a folder, or the one file itself)."""
-    items, notes = [], []
-    for pick in source.picks:
-        names = [root] if root in held else _fitting(pick, held, root)
-        if not names:
-            if pick.optional:
-                continue
-            raise HubError(_lacking(pick, held, root, place))
-        if len(names) > 1:
-            notes.append(f"{place}: {names[0].rpartition('/')[2]} is the newest of {len(names)} by its name")
-        file = held[names[0]]
-        plain = file.name.rpartition("/")[2] if root in held else file.name.removeprefix(f"{root}/")
-        to = f"{source.to}/{pick.to or plain}"
-        items.append(Item(file.name, to, file.bytes, file.sha256, file.git_sha1))
-    return tuple(items), notes
-
-
-def _fitting(pick: Pick, held: Iterable[str], root: str) -> list[str]:
-    """Names that the first fitting pattern of `pick` takes, the newest (by the dates in them) first."""
-    for name in pick.names:
-        wanted = f"{root}/{name}" if root else name
-        found = [
-            one for one in held if fnmatch.fnmatchcase(one, wanted) and one.count("/") == wanted.count("/")
-        ]
-        if found:
-            return sorted(found, key=_date, reverse=True)
-    return []
-
-
-def _date(name: str) -> tuple[str, str]:
-    """What sorts names of checkpoints by age: the first date in them, then the name."""
-    import re
-
-    found = re.search(r"\d{4}-\d\d-\d\d(T[\d-]+)?", name)
-    return (found[0] if found else "", name)
-
-
-def _lacking(pick: Pick, held: Iterable[str], root: str, place: str) -> str:
-    near = sorted(name for name in held if name.startswith(root))
-    shown = ", ".join(near[:12]) + (", ..." if len(near) > 12 else "") or "nothing"
-    return (
-        f"{place}: none of {', '.join(pick.names)} is there; it holds {shown}. Name another source for it: "
-        "--from ROLE=hub:owner/name/folder or --from ROLE=PATH; what is not needed can be left out: "
-        "--without teacher, --without safety_checker"
-    )
+def _typed(value: _T) -> _T:
+    """`value`, if its texts are texts and its numbers are numbers. Raises TypeError: they are not."""
+    kinds = {"bytes": int, "own": bool, "items": tuple}
+    optional = {"sha256", "git_sha1"}
+    for one in fields(value):
+        found = getattr(value, one.name)
+        if not isinstance(found, kinds.get(one.name, str)) and not (found is None and one.name in optional):
+            raise TypeError(one.name)
+    return value

@@ -21,8 +21,10 @@ from adaface.face.analyzer import FaceAnalyzer
 from adaface.face.recognize import default_recognizer
 from adaface.identity.files import Identity
 from adaface.optional import require
+from adaface.pipelines.devices import Memory, choose_device, choose_dtype
 from adaface.pipelines.generation import Generation
 from adaface.pipelines.personalizer import Personalizer
+from adaface.pipelines.settings import Settings
 from adaface.text.tokens import piece_ids
 
 PROMPT, CLASS_WORDS = "a photo of <person>", "a person"
@@ -114,6 +116,21 @@ def class_words(personalizer: Personalizer) -> Identity:
     table = personalizer.text.token_embedding
     rows = table(torch.tensor(ids, device=table.weight.device)).detach().float().cpu()
     return Identity("person", rows)
+
+
+def check_ready(
+    photo: str | Path | Image.Image, device: str, dtype: str | None, offload: str | None, **settings: Any
+) -> None:
+    """Find mistakes in what a self-check is asked to do before anything is fetched for it.
+
+    Raises ConfigError: no such device, precision or way to offload, or a setting out of range. MissingExtra:
+    offloading needs accelerate. MissingFileError, ImageError, FaceError: a photo that is not there, is none,
+    or shows no face.
+    """
+    memory = Memory(offload, device=choose_device(device))
+    choose_dtype(dtype, memory.device)
+    Settings.from_mapping(settings)
+    FaceAnalyzer(recognizer=default_recognizer()).identity(photo)
 
 
 def example_photo() -> Image.Image:
