@@ -235,3 +235,21 @@ def test_a_setting_out_of_range_says_what_would_do(settings, wrong, told):
 def test_the_settings_are_frozen(settings):
     with pytest.raises(dataclasses.FrozenInstanceError):
         settings().batch = 3
+
+
+def test_gradient_checkpointing_changes_no_gradient(opened, recipe):
+    thrifty = opened(batch=6, gradient_checkpointing=True)
+    for one in (recipe, thrifty):
+        one.encoder.zero_grad()
+        whole(one, plan_of(recipe)).backward()
+    pairs = zip(recipe.encoder.parameters(), thrifty.encoder.parameters(), strict=True)
+    assert all(torch.allclose(a.grad, b.grad, rtol=1e-4, atol=1e-7) for a, b in pairs if a.grad is not None)
+
+
+def test_frozen_models_in_half_precision_still_give_the_encoder_full_gradients(opened):
+    recipe = opened(frozen="bf16")
+    assert recipe.denoiser.unet.dtype == torch.bfloat16
+    whole(recipe, plan_of(recipe)).backward()
+    grads = [p.grad for p in recipe.encoder.layers.parameters()]
+    assert all(grad.dtype == torch.float32 and grad.isfinite().all() for grad in grads)
+    assert recipe.sample() is not None
