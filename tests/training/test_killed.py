@@ -12,7 +12,7 @@ from tests.training import killed
 
 from adaface.training import checkpoint
 
-KILLS = 25
+KILLS = 20
 
 
 @pytest.mark.slow
