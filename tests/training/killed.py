@@ -12,6 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
+import torch._dynamo  # each child would import it with its first update
 
 from adaface.training import checkpoint, metrics
 from adaface.training.loop import fit

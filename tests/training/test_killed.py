@@ -12,7 +12,7 @@ from tests.training import killed
 
 from adaface.training import checkpoint
 
-KILLS = 20
+KILLS = 30
 
 
 @pytest.mark.slow
