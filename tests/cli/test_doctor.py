@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from adaface.setup.plan import Item, Plan, RolePlan
-from tiny_cli import run
+from tiny_cli import error, run
 
 
 @pytest.fixture
@@ -76,3 +76,59 @@ def test_a_stack_is_found_by_its_name_below_the_folder_of_models(copy, here, mon
     done = run("doctor", "--stack", "copy")
     assert f"ADAFACE_MODELS={here}" in done.stdout
     assert "All is well" in done.stdout
+
+
+def test_a_folder_here_with_the_stacks_name_does_not_hide_the_stack(copy, here, monkeypatch):
+    (here / "models").mkdir()
+    copy.rename(here / "models" / "sd15")
+    Plan("sd15", {}, (RolePlan("vae", "p", "mit", (), local="there"),)).save(here / "models" / "sd15")
+    monkeypatch.setenv("ADAFACE_MODELS", str(here / "models"))
+    (here / "sd15").mkdir()
+    report = json.loads(run("doctor", "--stack", "sd15", "--json").stdout)
+    assert report["ok"]
+    assert report["stack"]["folder"] == str((here / "models" / "sd15").resolve())
+
+
+def test_a_folder_here_with_the_stacks_name_does_not_hide_a_setup_that_is_not_through(here, monkeypatch):
+    folder = here / "models" / "sd15"
+    plan = RolePlan("vae", "p", "mit", (Item("config.json", "vae/config.json", 2),), local="there")
+    Plan("sd15", {}, (plan,)).save(folder)
+    monkeypatch.setenv("ADAFACE_MODELS", str(here / "models"))
+    (here / "sd15").mkdir()
+    report = json.loads(run("doctor", "--stack", "sd15", "--json", code=1).stdout)
+    assert report["stack"]["folder"] == str(folder)
+    assert "vae/config.json: missing. Run adaface setup again: it goes on" in report["problems"][0]
+
+
+@pytest.mark.parametrize("roles", ["[]", "{}", "null", '[{"role": "vae"}]'])
+def test_a_plan_of_nothing_is_no_setup_that_is_not_through(here, roles):
+    (here / "models").mkdir()
+    text = f'{{"stack": "sd15", "asked": {{}}, "roles": {roles}, "licences_seen": []}}'
+    (here / "models" / "setup.json").write_text(text)
+    message = error("doctor", "--stack", here / "models")
+    assert "no stack.json in it. Give a folder that holds a stack.json" in message
+
+
+def test_what_was_converted_already_is_listed_while_the_rest_is_to_come(here):
+    folder = here / "models"
+    (folder / "encoder").mkdir(parents=True)
+    for name in ("config.json", "model.safetensors"):
+        (folder / "encoder" / name).write_text("{}")
+    encoder = RolePlan("encoder", "p", "mit", (Item("x.pt", "downloads/x.pt", 9, "0" * 64),), local="there")
+    vae = RolePlan("vae", "p", "mit", (Item("config.json", "vae/config.json", 2),), local="there")
+    plan = Plan("sd15", {}, (encoder, vae))
+    plan.with_made(encoder, encoder.content).save(folder)
+    report = json.loads(run("doctor", "--stack", folder, "--json", code=1).stdout)
+    found = role(report, "encoder")["files"]
+    assert [file["name"] for file in found] == ["encoder/config.json", "encoder/model.safetensors"]
+    assert all(file["ok"] and file["found_bytes"] == 2 for file in found)
+    plan.with_made(encoder, "of other files").save(folder)  # then it is made anew, of what is to be fetched
+    report = json.loads(run("doctor", "--stack", folder, "--json", code=1).stdout)
+    assert any("downloads/x.pt: missing" in text for text in report["problems"])
+
+
+def test_a_stack_of_setup_is_mended_by_setup(copy):
+    (copy / "encoder" / "config.json").write_text("{}")
+    assert "Copy the stack again" in run("doctor", "--stack", copy, code=1).stdout
+    (copy / "setup.json").write_text("{}")
+    assert "Run adaface setup again" in run("doctor", "--stack", copy, code=1).stdout

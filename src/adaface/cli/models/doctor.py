@@ -77,28 +77,19 @@ def _stack(name: str) -> dict[str, Any]:
     try:
         stack = Stack.load(name)
     except MissingFileError:
-        below = _below_models(name)
-        if (below / "stack.json").is_file():  # a like-named folder here is no stack
-            stack = Stack.load(below)
-        elif (unfinished := _unfinished(name)) is not None:
-            return unfinished
-        else:
+        if (unfinished := _unfinished(name)) is None:
             raise
+        return unfinished
     roles = [_role(stack, role) for role in stack.roles]
     return {"name": stack.name, "folder": str(stack.folder), "settings": dict(stack.settings), "roles": roles}
-
-
-def _below_models(name: str) -> Path:
-    from adaface.sources.places import models_folder
-
-    return models_folder() / name
 
 
 def _unfinished(name: str) -> dict[str, Any] | None:
     """A folder where `adaface setup` began and did not end, by its plan; None if it is no such folder."""
     from adaface.setup.plan import read_plan
+    from adaface.sources.places import models_folder
 
-    for folder in (Path(name).expanduser(), _below_models(name)):
+    for folder in (Path(name).expanduser(), models_folder() / name):
         if (plan := read_plan(folder)) is not None:
             return {
                 "name": plan.stack,
