@@ -203,7 +203,7 @@ def _runner(given: _Options, bar: Callable[[int, int], None]) -> "Runner":
         def tell(count: int, total: int) -> None:
             bar(round(photos * count / max(total, 1)), photos)
 
-        workers = given.workers or os.cpu_count() or 1
+        workers = (os.cpu_count() or 1) if given.workers is None else given.workers
         if not chunks:
             return
         if given.ray is None:

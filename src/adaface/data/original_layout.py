@@ -16,6 +16,7 @@ MASK, METAINFO, PERSON_TYPES = "_mask.png", "metainfo.json", "meta_subj2person_t
 WORDS = ("girl", "boy", "young woman", "young man", "woman", "man")  # the original's six
 UNKNOWN = "person"
 CHILD, YOUNG = 18, 29  # up to this age, in years
+_GENDERS = {"m": "male", "male": "male", "1": "male", "f": "female", "female": "female", "0": "female"}
 TO_TELL = 2 / 3  # share of the photos that must agree on man or woman
 
 
@@ -60,10 +61,7 @@ def read_metainfo(folder: Path) -> Metainfo:
     data = _object(path)
     word, gender, age = data.get("person_type"), data.get("gender"), data.get("age")
     similarity = data.get("avg_sim")
-    gender = {"M": "male", "F": "female", "m": "male", "f": "female", 1: "male", 0: "female"}.get(
-        gender, gender
-    )  # type: ignore[call-overload]
-    known = gender if gender in ("female", "male") else None
+    known = _GENDERS.get(str(gender).lower())
     years = float(age) if isinstance(age, int | float) else None
     return Metainfo(
         person_type=_word(path, word) if word else person_type(known, years),
