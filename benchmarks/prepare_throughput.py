@@ -1,0 +1,271 @@
+"""How much do the executors of `adaface prepare` cost? Photos a second, by five ways of doing the same.
+
+    python benchmarks/prepare_throughput.py [--photos DIR] [--rounds 3] [--chunks 12] [--no-ray]
+
+bare     a loop of the bare networks: read, detect, align, recognise; one thread
+one      `run_chunks` with one worker: all that prepare does with a photo (512-pixel crops, no mask network)
+alone    two independent processes, each a half of the chunks with one worker: what the machine has to give
+local    `run_chunks` with two workers
+ray      `run_chunks_on_ray` on a local cluster of two cores
+
+bare and one alternate chunk by chunk in this process; the others come one after the other, in rounds. What
+counts is the time in which both processes are at work; their start is printed by itself, since it does not
+grow with the photos. Medians of ratios; the last line is JSON. Limits: one / bare 0.9, local / alone 0.9,
+ray / alone 0.8. Without `--photos`, they are cut from scikit-image's astronaut: 250 x 250, one face.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from adaface.data.executors import run_chunks
+from adaface.data.prepare.looking.stage import Stage
+from adaface.data.prepare.settings import PrepareSettings
+from adaface.data.record import Chunk, Photo
+
+LIMITS = {"one / bare": 0.9, "local / alone": 0.9, "ray / alone": 0.8}
+SIDE = 250  # as LFW's photos
+DIFFERENT = 96  # photos that are made; then they come again
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A stage that notes when each chunk began and ended, by a clock that all processes share."""
+
+    stage: Stage
+    log: Path
+
+    def __call__(self) -> Callable[[Chunk], None]:
+        work = self.stage()
+
+        def timed(chunk: Chunk) -> None:
+            begin = time.monotonic()
+            work(chunk)
+            line = json.dumps([os.getpid(), begin, time.monotonic(), len(chunk.photos)])
+            with self.log.open("a") as log:
+                log.write(line + "\n")
+
+        return timed
+
+
+def write_photos(folder: Path) -> None:
+    """Squares around the astronaut's face, each a little different."""
+    import numpy as np
+    from PIL import Image
+    from skimage.data import astronaut
+
+    rng, picture = np.random.default_rng(0), Image.fromarray(astronaut())
+    (folder / "astronaut").mkdir(parents=True)
+    for number in range(DIFFERENT):
+        side = rng.integers(230, 300)
+        x, y = 225 - side // 2 + rng.integers(-20, 21), 140 - side // 2 + rng.integers(0, 21)
+        cut = picture.crop((x, max(0, y), x + side, max(0, y) + side)).resize((SIDE, SIDE))
+        cut.save(folder / "astronaut" / f"{number:03d}.jpg", quality=92)
+
+
+def chunks_of(folder: Path, count: int, size: int) -> list[Chunk]:
+    files = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    photos = [Photo(folder, folder.name, path, path.split("/")[0]) for path in files]
+    return [
+        Chunk(f"chunk{k:04d}", tuple(photos[(k * size + n) % len(photos)] for n in range(size)))
+        for k in range(count)
+    ]
+
+
+def rate(log: Path) -> float:
+    """Photos a second while two processes were at work; a chunk at the edge counts by its share."""
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    firsts, lasts = ({}, {})
+    for process, begin, end, _ in rows:
+        firsts[process] = min(begin, firsts.get(process, begin))
+        lasts[process] = max(end, lasts.get(process, end))
+    if len(firsts) < 2:
+        raise SystemExit(f"{log.name}: one process did all. Give more --chunks")
+    start, stop = sorted(firsts.values())[1], sorted(lasts.values())[-2]
+    shares = [max(0.0, min(end, stop) - max(begin, start)) / (end - begin) * n for _, begin, end, n in rows]
+    return sum(shares) / (stop - start)
+
+
+def bare_loop() -> Callable[[Chunk], None]:
+    """The networks by themselves."""
+    from adaface.face.align import align
+    from adaface.face.detect import YuNet
+    from adaface.face.images import load_image
+    from adaface.face.recognize import load_recognizer
+
+    detector, recognizer = YuNet(), load_recognizer("sface")
+
+    def work(chunk: Chunk) -> None:
+        for photo in chunk.photos:
+            image = load_image(photo.file)
+            for face in detector(image):
+                recognizer(align(image, face.landmarks)[None])
+
+    return work
+
+
+def compare_one(chunks: Sequence[Chunk], stage: Callable[[str], Stage]) -> dict[str, object]:
+    """Bare loop and one worker, chunk by chunk, the order swapped every other time."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    bare, wall, cpu, rates = bare_loop(), [], [], {"bare": [], "one": []}
+    run_chunks(chunks[:1], stage("warm"))  # opens files and networks once
+    bare(chunks[0])
+    work = stage("one")()
+    for number, chunk in enumerate(chunks):
+        took = {}
+        ways = {"bare": bare, "one": lambda piece: run_chunks([piece], lambda: work)}
+        for name in sorted(ways, reverse=bool(number % 2)):
+            start = time.perf_counter(), time.process_time()
+            ways[name](chunk)
+            took[name] = time.perf_counter() - start[0], time.process_time() - start[1]
+            rates[name].append(len(chunk.photos) / took[name][0])
+        wall.append(took["bare"][0] / took["one"][0])
+        cpu.append(took["bare"][1] / took["one"][1])
+    return {
+        "one / bare": statistics.median(wall),
+        "one / bare, CPU": statistics.median(cpu),
+        **{f"{name}_per_s": statistics.median(values) for name, values in rates.items()},
+    }
+
+
+def alone(chunks: Sequence[Chunk], stage: Stage, log: Path) -> None:
+    """Two processes that know nothing of each other, and begin together."""
+    command = [sys.executable, __file__, "--alone"]
+    crew = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    for number, process in enumerate(crew):
+        given = [
+            str(stage.work),
+            str(log),
+            str(chunks[0].photos[0].folder),
+            len(chunks),
+            len(chunks[0].photos),
+        ]
+        process.stdin.write(json.dumps([*given, number]) + "\n")
+        process.stdin.flush()
+    for process in crew:
+        process.stdout.readline()  # it is ready
+    for process in crew:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in crew:
+        process.communicate()
+        if process.returncode:
+            raise SystemExit("one of the two processes failed")
+
+
+def alone_here() -> None:
+    """One of them: opens its networks, says so, waits, works."""
+    work, log, folder, count, size, number = json.loads(sys.stdin.readline())
+    timed = Timed(Stage(Path(work), PrepareSettings()), Path(log))()
+    chunks = chunks_of(Path(folder), count, size)[number::2]
+    print("ready", flush=True)
+    sys.stdin.readline()
+    run_chunks(chunks, lambda: timed)
+
+
+@contextmanager
+def ray_cluster() -> Iterator[None]:
+    """Two cores of this machine, kept over the rounds."""
+    import ray
+
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    ray.init(
+        address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=10**8
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def one_round(
+    ways: Sequence[str], chunks: Sequence[Chunk], stage: Callable[[str], Stage], place: Path, number: int
+) -> dict[str, float]:
+    """Each way once, photos a second."""
+    found = {}
+    for way in ways if number % 2 else list(ways)[::-1]:
+        name = f"{way}-{number}"
+        log, own = place / f"{name}.log", stage(name)
+        start = time.monotonic()
+        if way == "alone":
+            alone(chunks, own, log)
+        elif way == "local":
+            run_chunks(chunks, Timed(own, log), workers=2)
+        else:
+            from adaface.data.executors.on_ray import run_chunks_on_ray
+
+            run_chunks_on_ray(chunks, Timed(own, log), workers=2)
+        first = min(json.loads(line)[1] for line in log.read_text().splitlines())
+        found[way] = rate(log)
+        found[f"{way}_start_s"] = first - start
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--photos", type=Path)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--chunks", type=int, default=12)
+    parser.add_argument("--size", type=int, default=32, help="photos a chunk")
+    parser.add_argument("--no-ray", action="store_true")
+    parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.alone:
+        alone_here()
+        return
+    with tempfile.TemporaryDirectory() as place:
+        print(json.dumps(measured(options, Path(place))))
+
+
+def measured(options: argparse.Namespace, place: Path) -> dict[str, object]:
+    folder = options.photos or place / "photos"
+    if options.photos is None:
+        write_photos(folder)
+    chunks = chunks_of(folder.resolve(), options.chunks, options.size)
+    stage = lambda name: Stage(place / name, PrepareSettings())  # noqa: E731
+    found: dict[str, object] = compare_one(chunks, stage)
+    print(found)
+    ways = ["alone", "local"] + ([] if options.no_ray else ["ray"])
+    rounds = []
+    with ray_cluster() if "ray" in ways else tempfile.TemporaryDirectory():
+        for number in range(options.rounds):
+            rounds.append(one_round(ways, chunks, stage, place, number))
+            print({name: round(value, 2) for name, value in rounds[-1].items()})
+    for way in ways[1:]:
+        found[f"{way} / alone"] = statistics.median(one[way] / one["alone"] for one in rounds)
+    for name in rounds[0]:
+        found[name if "_" in name else f"{name}_per_s"] = statistics.median(one[name] for one in rounds)
+    good = {name: found[name] >= limit for name, limit in LIMITS.items() if name in found}
+    numbers = {name: round(float(str(value)), 3) for name, value in found.items()}
+    git = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent
+    )
+    about = {"cores": os.cpu_count(), "load": round(os.getloadavg()[0], 1), "machine": platform.machine()}
+    about |= {"date": datetime.now(UTC).strftime("%Y-%m-%d"), "commit": git.stdout.strip()}
+    about |= {"rounds": options.rounds, "chunks": options.chunks, "photos_a_chunk": options.size}
+    return {
+        "benchmark": "prepare_throughput",
+        "good": all(good.values()),
+        **numbers,
+        "limits": LIMITS,
+        **about,
+    }
+
+
+if __name__ == "__main__":
+    main()
