@@ -32,7 +32,8 @@ def made(out, roots, **request):
     ("gender", "age", "word"),
     [
         ("female", 18, "girl"), ("male", 18, "boy"), ("female", 18.5, "young woman"),
-        ("male", 29, "young man"), ("female", 30, "woman"), ("male", 80, "man"), (None, 30, "person"), ("male", None, "person"),
+        ("male", 29, "young man"), ("female", 30, "woman"), ("male", 80, "man"),
+        (None, 30, "person"), ("male", None, "person"),
     ],
 )  # fmt: skip
 def test_the_six_words_of_the_original(gender, age, word):
