@@ -72,6 +72,25 @@ def test_a_finished_run_goes_on_with_more_steps(words):
     assert report["step"] == 3
 
 
+def test_a_run_goes_on_from_any_folder(words, here, faces, tmp_path_factory, monkeypatch):
+    (here / "faces").symlink_to(faces)
+    run(
+        "train",
+        *words[:-4],
+        "--data",
+        "faces",
+        "--device",
+        "cpu",
+        "-o",
+        "mine",
+        "loop.steps=1",
+        "loop.schedule.decay=constant",
+    )
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    report = json.loads(run("train", "--resume", here / "mine", "loop.steps=2", "--json").stdout)
+    assert report["step"] == 2
+
+
 def test_resume_may_be_written_as_a_setting(whole):
     assert json.loads(run("train", f"resume={whole}", "--json").stdout)["step"] == 2
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from adaface.recipes.registry import Experiment
 
 MB = 1e6
+SHOWN = 4  # names of samples
 STEPS = 2  # that are timed, after a first one
 
 
@@ -55,7 +56,8 @@ class Estimate:
     seconds_a_step: float
     steps: int
     seconds: float  # of the whole run
-    plan: dict[str, Any] = field(default_factory=dict)  # the first step's
+    plan: dict[str, Any]  # the first step's
+    names: list[str]  # its samples'
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -73,6 +75,8 @@ class Estimate:
             f"data: {self.data['samples']} pictures of {self.data['people']} people, latents: "
             f"{self.data['latents']}, recogniser {self.data['recognizer']}, index {self.data['data'][:12]}",
             f"step: {self.config['batch']} samples over {self.processes} processes, {self.per_process} each",
+            f"first step: {', '.join(self.names[:SHOWN])}{', ...' * (len(self.names) > SHOWN)}; "
+            f"coins {self.plan['coins']}",
             f"parameters: {self.trained / 1e6:.1f}M trained; {parts}",
             f"memory a process: about {self.memory.total:.0f} MB ({memory}); the libraries come on top",
             f"time: {self.seconds_a_step:.3f} s a step, {self.steps} steps: "
@@ -102,6 +106,7 @@ def estimate(config: TrainConfig, ranks: Ranks) -> Estimate:
             steps=steps,
             seconds=steps * seconds,
             plan=plan.to_json(),
+            names=list(recipe.names(plan)),
         )
     finally:
         recipe.close()

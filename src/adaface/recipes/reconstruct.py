@@ -149,8 +149,11 @@ class Reconstruct:
         return [self.dataset.key(row) for row in plan.rows]
 
     def loss(self, plan: StepPlan, part: Part) -> dict[str, Tensor]:
+        """The terms of this part's samples."""
+        return self.terms(plan, self.loader.take(plan, part))
+
+    def terms(self, plan: StepPlan, items: Sequence[Drawn]) -> dict[str, Tensor]:
         """Noise on the photos' latents, a prompt with the person in it, what the UNet says of both."""
-        items = self.loader.take(plan, part)
         device, denoiser = self.denoiser.device, self.denoiser
         clean = self.latents(items)
         noise = torch.stack([item.noise for item in items]).to(device)
@@ -276,11 +279,13 @@ def noisy_id(embedding: Tensor, spread: tuple[float, float], share: float, gener
     return F.normalize(blurred, dim=-1) * embedding.norm()
 
 
-def open_recipe(config: Config, device: torch.device, start: Path | None = None) -> Reconstruct:
+def open_recipe(
+    config: Config, device: torch.device, start: Path | None = None, kind: type[Reconstruct] = Reconstruct
+) -> Reconstruct:
     """The recipe with its data and models.
 
-    start: an encoder folder in place of what `init_from` names, for a run that goes on. Raises what opening
-    the data set and the models raises.
+    start: an encoder folder in place of what `init_from` names, for a run that goes on. kind: the class, for
+    recipes that add to this one. Raises what opening the data set and the models raises.
     """
     stack = Stack.load(config.stack)
     dataset = open_dataset(config.data, stack)
@@ -295,4 +300,4 @@ def open_recipe(config: Config, device: torch.device, start: Path | None = None)
     with quiet():
         pipe.to(device, precision(config.frozen, device))
     models = (pipe, prompter.to(device), encoder.to(device))
-    return Reconstruct(config, dataset, *models, stack.recommended(), cache)
+    return kind(config, dataset, *models, stack.recommended(), cache)

@@ -83,6 +83,8 @@ def train(
     """
     run = Path(run)
     ranks.on_first(lambda: _refuse(run))
+    if config.data is not None:  # so that the run goes on from any folder
+        config = replace(config, data=str(Path(config.data).resolve()))
     return _fit(config, run, ranks, tell)
 
 
