@@ -41,6 +41,9 @@ ORIGINAL = """
     load_subj_basis_generator update_text_encoder_subj_embs update_prompt encode_prompt forward
     prepare_adaface_embeddings pipeline_name use_840k_vae use_ds_text_encoder use_lcm
     default_scheduler_name max_prompt_length main_unet_filepath adaface-infer adaface-translate app.py
+    raw_id_embs clip_features --base_model_path --embman_ckpt --subject --example_image_count
+    --out_image_count --noise --randface --id_cfg_scale --in_folder --out_folder --is_mix_subj_folder
+    --max_images_per_subject --ref_img_strength --copy_masks
     --load_meta_subj2person_type_cache_path --save_meta_subj2person_type_cache_path AdaFace-Animate
 """.split()  # noqa: SIM905 - it reads better
 
@@ -97,10 +100,12 @@ def test_the_python_example_runs(tiny_stack, astronaut, tmp_path, monkeypatch):
 
 
 def test_the_commands_of_the_example_run(tiny_stack, astronaut, tmp_path, monkeypatch):
-    """All but the conversion, which has tests with real files of its own."""
+    """The first converts a checkpoint as the authors' code writes them."""
     import shlex
+    import shutil
 
     from adaface.cli.main import app
+    from adaface.encoder.inverse import AdaFaceEncoder
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ADAFACE_STACK", str(tiny_stack))
@@ -110,10 +115,12 @@ def test_the_commands_of_the_example_run(tiny_stack, astronaut, tmp_path, monkey
     (block,) = re.findall(r"^```sh\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
     lines = [shlex.split(line, comments=True)[1:] for line in block.splitlines()]
     assert [line[0] for line in lines] == ["convert", "generate", "embed", "generate"]
-    for line in lines[1:]:
-        quick = [] if line[0] == "embed" else ["--steps", "2", "-n", "1"]
+    shutil.copy(REPO / "tests" / "golden" / "checkpoints" / "2024.pt", lines[0][1])
+    for line in lines:
+        quick = ["--steps", "2", "-n", "1"] if line[0] == "generate" else []
         result = CliRunner().invoke(app, [*line, *quick])
         assert result.exit_code == 0, result.output
+    assert AdaFaceEncoder.from_pretrained(lines[0][2]).config.num_id_vectors == 16
 
 
 def resolve(dotted: str) -> object:
