@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from adaface.data.prepare.looking.stage import Stage
     from adaface.data.prepare.run import Prepared, Request, Runner
     from adaface.data.record import Chunk
+    from adaface.face.analyzer import FaceAnalyzer
     from adaface.face.traits.age_gender import AgeGenderBackend
     from adaface.face.traits.parse import FaceParser
 
@@ -89,8 +90,9 @@ def prepare(
                     "stack's segmenter, nothing, or a BiSeNet with 19 classes.", CUT, "mini|none|FILE.onnx")
     ] = "mini",
     recognizer: Annotated[
-        str, _shown("--recognizer", "sface, or an ONNX file: the one of the stack to be trained.", CUT)
-    ] = "sface",
+        str | None,
+        _option("--recognizer", "sface, or an ONNX file; without it, the one of --stack.", CUT, "NAME"),
+    ] = None,
     age_gender: Annotated[
         Path | None,
         _option("--age-gender", "genderage.onnx of an InsightFace pack, for class words such as young "
@@ -141,7 +143,6 @@ def prepare(
     on.
     """
     with mistakes_told(as_json):
-        from adaface.data.prepare.looking.stage import NamedAnalyzer
         from adaface.data.prepare.run import Request
         from adaface.data.prepare.settings import PrepareSettings
 
@@ -154,7 +155,7 @@ def prepare(
                 min_quality=min_quality, min_inside=min_inside, same_person=same_person,
                 filter_people=not keep_all, drop_near_duplicates=not keep_duplicates,
             ),
-            analyzer=NamedAnalyzer(recognizer),
+            analyzer=_analyzer(recognizer, stack),
             parser=_parser(parser),
             traits=_traits(age_gender),
             person_types=person_types,
@@ -223,6 +224,26 @@ def _runner(given: _Options, bar: Callable[[int, int], None]) -> "Runner":
 
 def _processes(count: int) -> str:
     return "in this process" if count == 1 else f"in {count} processes"
+
+
+def _analyzer(recognizer: str | None, stack: str) -> "Callable[[], FaceAnalyzer]":
+    """What opens detector and recogniser in each worker. Raises what opening the stack's manifest raises."""
+    from adaface.data.prepare.looking.stage import NamedAnalyzer
+
+    if recognizer is None:
+        from adaface.pipelines.stack import Stack
+
+        return partial(open_analyzer, str(Stack.load(stack).folder))
+    named = Path(recognizer).expanduser()
+    return NamedAnalyzer(str(named.resolve()) if named.exists() else recognizer)
+
+
+def open_analyzer(stack: str) -> "FaceAnalyzer":
+    """The analyser of the stack in this folder. Raises what `stack_analyzer` raises."""
+    from adaface.pipelines.recognition import stack_analyzer
+    from adaface.pipelines.stack import Stack
+
+    return stack_analyzer(Stack.load(stack))
 
 
 def _parser(name: str) -> "Callable[[], FaceParser] | None":

@@ -98,6 +98,14 @@ def test_a_finished_data_set_is_not_made_again(make, out):
     assert tree(out) == before
 
 
+def test_a_finished_data_set_that_lost_its_card_is_made_again(make, out):
+    make()
+    whole = tree(out)
+    (out / "dataset.json").unlink()
+    assert make().fresh
+    assert tree(out) == whole
+
+
 def test_other_settings_need_another_folder_or_restart(make, out):
     make()
     with pytest.raises(ConfigError, match=r"begun with other settings \(size was 64, now 32\).*--restart"):

@@ -2,9 +2,11 @@
 
 import json
 import os
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from adaface.data.dataset import FaceDataset
 from adaface.data.executors import run_chunks
@@ -166,6 +168,28 @@ def test_of_two_faces_the_one_of_the_folder_is_taken(make, raw, out):
     row = [data.facts(r)["source"] for r in range(len(data))].index("ann/both.png")
     assert data.facts(row)["face_px"] == pytest.approx(70, abs=0.1)
     assert np.dot(data.id_embeddings[row], data.id_embeddings[0]) > 0.9
+
+
+@dataclass(frozen=True)
+class Chokes:
+    """A parser that fails at bright pictures."""
+
+    name: str = "chokes"
+
+    def __call__(self, picture):
+        if picture.mean() > 128:
+            raise ValueError("too bright\nfor me")
+        return LeftHalf()(picture)
+
+
+def test_a_photo_that_breaks_a_network_is_left_out_and_the_others_are_kept(make, raw, reasons, out):
+    bright = photo(RED, 90, side=70, on=Image.new("RGB", (256, 256), "white"))
+    save(bright, raw / "ann" / "bright.png")
+    assert make(parser=Always(Chokes())).kept == 6
+    assert reasons(out)["ann/bright.png"] == (
+        "failed",
+        "An error that nobody foresaw (ValueError: too bright). Please report it with this photo",
+    )
 
 
 def test_all_photos_are_kept_where_the_steps_are_switched_off(make, raw, out):

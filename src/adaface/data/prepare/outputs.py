@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from adaface.data.shards import CARD
 from adaface.errors import ConfigError, WriteError
 from adaface.files import write_atomic
 
@@ -41,7 +42,7 @@ def begin(out: Path, settings: dict[str, Any], inputs: str, *, restart: bool) ->
     note = _note(out)
     if note is not None and not restart:
         _check_settings(out, note["settings"], settings)
-        if note["state"] == DONE:
+        if note["state"] == DONE and (out / CARD).is_file():
             if note["inputs"] != inputs:
                 raise ConfigError(
                     f"{out}: finished, but the photos or facts beside them have changed since. Give "

@@ -99,7 +99,9 @@ def prepare(request: Request, run: Runner = run_chunks) -> Prepared:
             return Prepared(out=out, fresh=False, **done["result"])
         chunks = plan_chunks(found.photos, digest(settings))
         clear_half_done(stage.work)
-        run([chunk for chunk in chunks if not (stage.work / chunk.name).is_dir()], stage)
+        left = [chunk for chunk in chunks if not (stage.work / chunk.name).is_dir()]
+        if left:
+            run(left, stage)
         result = _finish(_Finish(request, out, found, chunks, given, settings, threshold))
         write_note(out, {"state": DONE, "settings": settings, "inputs": inputs, "result": result})
         shutil.rmtree(stage.work, ignore_errors=True)

@@ -22,7 +22,7 @@ from adaface.data.prepare.judging.duplicates import PORTRAIT
 from adaface.data.prepare.looking.look import Crop, Tools, Unusable, digest_of, look_at, read
 from adaface.data.prepare.settings import PrepareSettings
 from adaface.data.record import Chunk, FaceLook, Look, Photo, Rejection
-from adaface.errors import FormatError, WriteError
+from adaface.errors import AdaFaceError, FormatError, WriteError
 from adaface.face.analyzer import FaceAnalyzer
 from adaface.face.recognize import load_recognizer
 from adaface.face.traits.age_gender import AgeGenderBackend
@@ -115,10 +115,24 @@ def _fill(folder: Path, chunk: Chunk, tools: Tools, settings: PrepareSettings) -
                 faces += crops
             except Unusable as finding:
                 row["rejection"] = [finding.rejection.code, finding.rejection.sentence]
+            except foreseen_by_nobody() as error:
+                row["rejection"] = ["failed", _surprise(error)]
             rows.append(row)
         _sync(blobs)
     _write(folder / TABLES, save(_tables(faces, tools.analyzer.recognizer.dim)))
     _write(folder / LOOKS, json.dumps(rows).encode())
+
+
+def foreseen_by_nobody() -> tuple[type[Exception], ...]:
+    """What one strange photo may throw, and must not end the work on all others; nothing of the disk."""
+    import cv2
+
+    return (AdaFaceError, ArithmeticError, LookupError, MemoryError, TypeError, ValueError, cv2.error)
+
+
+def _surprise(error: Exception) -> str:
+    first = (str(error).strip().splitlines() or ["no words"])[0][:200]
+    return f"An error that nobody foresaw ({type(error).__name__}: {first}). Please report it with this photo"
 
 
 def _tables(faces: Sequence[Crop], dim: int) -> dict[str, NDArray[Any]]:

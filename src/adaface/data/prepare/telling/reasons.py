@@ -14,6 +14,7 @@ REASONS = {
     "cut_off": "Too much of the face's surroundings lies beyond the edge of the photo.",
     "few_face_parts": "The parser found too few parts of a face.",
     "mask_does_not_fit": "The given mask cannot be used with this photo.",
+    "failed": "Looking at the photo failed in a way that nobody foresaw.",
     "other_person": "The face is not like the person's other photos.",
     "no_majority": "The person's photos disagree, and nothing says who is meant.",
     "duplicate": "The same file is there already.",
