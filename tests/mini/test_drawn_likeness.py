@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 from torch.testing import assert_close
 
 from adaface.mini import models
-from adaface.mini.recipes.drawn import APART, _timesteps, ddim, draw_latents, landmarks_in, likeness
+from adaface.mini.recipes.drawn import APART, _timesteps, changed, ddim, draw_latents, landmarks_in, likeness
 from adaface.mini.recipes.sface import SFace, embed
 
 ALPHAS = models.new_scheduler().alphas_cumprod
@@ -114,6 +114,27 @@ def test_likeness_gives_gradients_to_the_picture(picture):
     recognizer, leaf = SFace(), picture.clone().requires_grad_()
     likeness(recognizer, leaf, somebody(), torch.zeros(128)).backward()
     assert leaf.grad.abs().max() > 0
+
+
+def test_a_face_that_is_a_little_changed_stays_the_same_persons(picture):
+    recognizer, landmarks = SFace(), landmarks_in(picture)[0]
+    own, generator = embed(recognizer, picture, landmarks), torch.Generator().manual_seed(0)
+    seen = [changed(picture, landmarks, generator) for _ in range(12)]
+    likenesses = [float((embed(recognizer, *one) * own).sum()) for one in seen]
+    assert min(likenesses) > 0.5
+    assert len({round(value, 4) for value in likenesses}) == 12
+
+
+def test_half_of_the_changed_pictures_are_mirrored_with_their_landmarks():
+    pictures = torch.zeros(40, 3, 64, 64)
+    pictures[..., :32] = 1  # left half white
+    landmarks = torch.tensor([[8.0, 20], [24, 20], [16, 30], [10, 40], [22, 40]]).expand(40, -1, -1)
+    seen, marks = changed(pictures, landmarks, torch.Generator().manual_seed(0))
+    white_on_the_right = seen[..., 32:].mean((1, 2, 3)) > seen[..., :32].mean((1, 2, 3))
+    assert 10 < int(white_on_the_right.sum()) < 30
+    assert torch.equal(marks[..., 0].mean(1) > 32, white_on_the_right)
+    assert (marks[:, 0, 0] < marks[:, 1, 0]).all()  # the first eye stays the left one in the picture
+    assert float((pictures[..., :32] - 1).abs().max()) == 0  # the given ones stay
 
 
 def test_a_picture_without_a_face_counts_nothing_and_pictures_without_any_have_no_likeness(picture):

@@ -141,7 +141,7 @@ class BaseRecipe:
             raise ConfigError("drawn_weight: likeness needs a recogniser. Give one, or a weight of 0")
         latents = draw_latents(self.unet, self.alphas, context, self.empty_context(), generator)
         pictures = self.vae.decode(latents).sample.float()
-        found = likeness(self.recognizer, pictures, ids, self.mean_id)
+        found = likeness(self.recognizer, pictures, ids, self.mean_id, generator)
         return 1 - found if found is not None else torch.ones((), device=self.device)
 
     def identity(self, predicted: Tensor, rows: Tensor, recognizer: SFace) -> Tensor:

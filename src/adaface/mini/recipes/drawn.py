@@ -17,6 +17,7 @@ from adaface.mini.recipes.sface import SFace, embed
 
 COARSE = 110  # timesteps that a step without gradients goes
 HIGH, LOW = (450, 950), (120, 500)  # timesteps of the two predictions that have gradients
+MIRRORED = [1, 0, 2, 4, 3]  # order of a mirrored face's landmarks
 APART = 150  # that they are apart, at least
 
 
@@ -62,18 +63,42 @@ def ddim(latents: Tensor, velocity: Tensor, now: Tensor, then: Tensor) -> Tensor
     return then.sqrt() * clean + (1 - then).sqrt() * noise
 
 
-def likeness(recognizer: SFace, pictures: Tensor, ids: Tensor, mean: Tensor) -> Tensor | None:
+def likeness(
+    recognizer: SFace, pictures: Tensor, ids: Tensor, mean: Tensor, generator: Generator | None = None
+) -> Tensor | None:
     """How far pictures (B, 3, S, S) in -1..1 are like their ID embeddings (B, D_id), a scalar; None: no face.
 
     The cosine to the person's own embedding minus that to `mean` (D_id,), which all faces share: a picture
-    gains by what sets its person apart. Pictures without a face count as 0.
+    gains by what sets its person apart. Pictures without a face count as 0. generator: the recogniser sees
+    the faces a little changed, so that marks that only it reads gain little; None: as they are.
     """
     landmarks, rows = landmarks_in(pictures)
     if not len(rows):
         return None
-    vectors = embed(recognizer, pictures[rows], landmarks.to(pictures.device))
+    faces, landmarks = pictures[rows], landmarks.to(pictures.device)
+    if generator is not None:
+        faces, landmarks = changed(faces, landmarks, generator)
+    vectors = embed(recognizer, faces, landmarks)
     apart: Tensor = (vectors * (ids[rows] - mean)).sum(-1).sum() / len(pictures)
     return apart
+
+
+def changed(pictures: Tensor, landmarks: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Pictures (B, 3, S, S) and landmarks (B, 5, 2): other colours, noise, a shaken hand, half mirrored."""
+    count, device = len(pictures), pictures.device
+
+    def draw(*shape: int) -> Tensor:
+        return torch.rand(count, *shape, generator=generator).to(device)
+
+    pictures = pictures * (0.75 + 0.5 * draw(3, 1, 1)) + 0.3 * (draw(3, 1, 1) - 0.5)
+    pictures = pictures + 0.06 * torch.randn(pictures.shape, generator=generator).to(device)
+    landmarks = landmarks + 0.6 * torch.randn(landmarks.shape, generator=generator).to(device)
+    mirrored = draw() < 0.5
+    turned = torch.stack([pictures.shape[-1] - 1 - landmarks[..., 0], landmarks[..., 1]], -1)[:, MIRRORED]
+    return (
+        torch.where(mirrored[:, None, None, None], pictures.flip(-1), pictures),
+        torch.where(mirrored[:, None, None], turned, landmarks),
+    )
 
 
 def landmarks_in(pictures: Tensor) -> tuple[Tensor, Tensor]:
