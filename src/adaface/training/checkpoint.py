@@ -157,7 +157,8 @@ def load_weights(place: str | Path, modules: Mapping[str, nn.Module], *, average
 def write_optimizer(state: Mapping[str, Any], path: Path) -> None:
     """Raises OSError: disk trouble, which torch tells as a RuntimeError."""
     try:
-        torch.save(dict(state), path)
+        with path.open("wb") as file:  # given a path, torch forgets what the trouble was
+            torch.save(dict(state), file)
     except RuntimeError as error:
         raise OSError(str(error).strip().splitlines()[0]) from error
 
@@ -182,7 +183,8 @@ def write(final: Path, fill: Callable[[Path], None]) -> None:
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise WriteError(
-            f"{final}: not saved ({reason}). Free some space and resume: the checkpoint before it is whole"
+            f"{final}: not saved ({reason}). Free some space and go on with the run: what it saved before "
+            "is whole"
         ) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
