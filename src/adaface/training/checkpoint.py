@@ -160,7 +160,8 @@ def write_optimizer(state: Mapping[str, Any], path: Path) -> None:
         with path.open("wb") as file:  # given a path, torch forgets what the trouble was
             torch.save(dict(state), file)
     except RuntimeError as error:
-        raise OSError(str(error).strip().splitlines()[0]) from error
+        said = error.__context__  # the file's own words, over which torch raised others
+        raise said if isinstance(said, OSError) else OSError(str(error)) from None
 
 
 def write(final: Path, fill: Callable[[Path], None]) -> None:
