@@ -1,6 +1,7 @@
 """How much do the executors of `adaface prepare` cost? Photos a second, by five ways of doing the same.
 
     python benchmarks/prepare_throughput.py [--photos DIR] [--rounds 3] [--chunks 12] [--no-ray]
+    python benchmarks/prepare_throughput.py --cost    # CPU time and disk a photo, by the photo's size
 
 bare     a loop of the bare networks: read, detect, align, recognise; one thread
 one      `run_chunks` with one worker: all that prepare does with a photo (512-pixel crops, no mask network)
@@ -74,6 +75,45 @@ def write_photos(folder: Path) -> None:
         cut.save(folder / "astronaut" / f"{number:03d}.jpg", quality=92)
 
 
+def cost(place: Path, count: int = 16) -> dict[str, object]:
+    """What a photo of each size costs one core, with and without the mini stack's masks, and on the disk."""
+    import cv2
+    from skimage.data import astronaut
+
+    from adaface.data.prepare.run import Request, prepare
+    from adaface.mini.parser import ShippedParser
+
+    cv2.setNumThreads(1)
+    rows = []
+    for side in (250, 512, 1024):
+        folder = place / f"photos{side}" / "astronaut"
+        folder.mkdir(parents=True)
+        for number in range(count):
+            window = astronaut()[0 : 250 + number, 100 : 350 + number]
+            cut = cv2.resize(window, (side, side), interpolation=cv2.INTER_CUBIC)
+            cv2.imwrite(str(folder / f"{number:02d}.jpg"), cut[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
+        chunks, ms = chunks_of(folder.parent, 4, count), {}
+        for name, parser in (("without masks", None), ("mini masks", ShippedParser())):
+            work = Stage(place / f"{name}{side}", PrepareSettings(), parser=parser)()
+            work(chunks[0])
+            took = []
+            for chunk in chunks[1:]:
+                start = time.process_time()
+                work(chunk)
+                took.append(1000 * (time.process_time() - start) / count)
+            ms[name] = round(statistics.median(took), 1)
+        settings = PrepareSettings(filter_people=False, drop_near_duplicates=False)
+        out = place / f"out{side}"
+        prepare(Request(out=out, data_roots=[folder.parent], settings=settings, parser=ShippedParser()))
+        card = json.loads((out / "dataset.json").read_text())
+        size = (sum(shard["bytes"] for shard in card["shards"]) + card["index"]["bytes"]) / card["rows"]
+        hours = {name: round(400_000 * value / 3.6e6, 1) for name, value in ms.items()}
+        rows.append({"side": side, "CPU ms": ms, "core hours of 400,000": hours, "KB": round(size / 1000, 1)})
+        rows[-1]["GB of 400,000"] = round(400_000 * size / 1e9, 1)
+        print(rows[-1])
+    return {"benchmark": "prepare_cost", "crop": 512, "rows": rows}
+
+
 def chunks_of(folder: Path, count: int, size: int) -> list[Chunk]:
     files = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
     photos = [Photo(folder, folder.name, path, path.split("/")[0]) for path in files]
@@ -83,8 +123,11 @@ def chunks_of(folder: Path, count: int, size: int) -> list[Chunk]:
     ]
 
 
-def rate(log: Path) -> float:
-    """Photos a second while two processes were at work; a chunk at the edge counts by its share."""
+def rate(log: Path) -> tuple[float, float]:
+    """Photos a second while two processes were at work, where a chunk at the edge counts by its share.
+
+    And the share of that time in which they were inside of a chunk, not between two.
+    """
     rows = [json.loads(line) for line in log.read_text().splitlines()]
     firsts, lasts = ({}, {})
     for process, begin, end, _ in rows:
@@ -93,8 +136,9 @@ def rate(log: Path) -> float:
     if len(firsts) < 2:
         raise SystemExit(f"{log.name}: one process did all. Give more --chunks")
     start, stop = sorted(firsts.values())[1], sorted(lasts.values())[-2]
-    shares = [max(0.0, min(end, stop) - max(begin, start)) / (end - begin) * n for _, begin, end, n in rows]
-    return sum(shares) / (stop - start)
+    inside = [max(0.0, min(end, stop) - max(begin, start)) for _, begin, end, _ in rows]
+    photos = sum(part / (end - begin) * n for part, (_, begin, end, n) in zip(inside, rows, strict=True))
+    return photos / (stop - start), sum(inside) / (2 * (stop - start))
 
 
 def bare_loop() -> Callable[[Chunk], None]:
@@ -211,7 +255,7 @@ def one_round(
 
             run_chunks_on_ray(chunks, Timed(own, log), workers=2)
         first = min(json.loads(line)[1] for line in log.read_text().splitlines())
-        found[way] = rate(log)
+        found[way], found[f"{way}_busy"] = rate(log)
         found[f"{way}_start_s"] = first - start
     return found
 
@@ -222,6 +266,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--chunks", type=int, default=12)
     parser.add_argument("--size", type=int, default=32, help="photos a chunk")
+    parser.add_argument("--cost", action="store_true", help="CPU time and disk of a photo")
     parser.add_argument("--no-ray", action="store_true")
     parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -229,7 +274,7 @@ def main() -> None:
         alone_here()
         return
     with tempfile.TemporaryDirectory() as place:
-        print(json.dumps(measured(options, Path(place))))
+        print(json.dumps(cost(Path(place)) if options.cost else measured(options, Path(place))))
 
 
 def measured(options: argparse.Namespace, place: Path) -> dict[str, object]:
@@ -239,13 +284,13 @@ def measured(options: argparse.Namespace, place: Path) -> dict[str, object]:
     chunks = chunks_of(folder.resolve(), options.chunks, options.size)
     stage = lambda name: Stage(place / name, PrepareSettings())  # noqa: E731
     found: dict[str, object] = compare_one(chunks, stage)
-    print(found)
+    print(found, flush=True)
     ways = ["alone", "local"] + ([] if options.no_ray else ["ray"])
     rounds = []
     with ray_cluster() if "ray" in ways else tempfile.TemporaryDirectory():
         for number in range(options.rounds):
             rounds.append(one_round(ways, chunks, stage, place, number))
-            print({name: round(value, 2) for name, value in rounds[-1].items()})
+            print({name: round(value, 2) for name, value in rounds[-1].items()}, flush=True)
     for way in ways[1:]:
         found[f"{way} / alone"] = statistics.median(one[way] / one["alone"] for one in rounds)
     for name in rounds[0]:

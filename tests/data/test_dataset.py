@@ -131,7 +131,13 @@ def test_a_folder_without_a_data_set_is_told_with_the_command(tmp_path):
             "not a data set's card. Give the folder that adaface prepare wrote",
         ),
         (lambda card: card.update(version=2), "version 2, and this adaface reads 1. Update it"),
-        (lambda card: card.pop("id_width"), "id_width lacks. Copy the data set again, or prepare it anew"),
+        (lambda card: card.pop("id_width"), "id_width lacks, or is no such thing. Copy the data set again"),
+        (lambda card: card.update(rows="12"), "rows lacks, or is no such thing"),
+        (
+            lambda card: card["index"].update(file="../index.safetensors"),
+            "a file of it lacks, or is no such thing",
+        ),
+        (lambda card: card["shards"].append("shard"), "a file of it lacks, or is no such thing"),
         (lambda card: card.update(rows=13), r"column \w+ is \(12,.*\), and dataset.json says \(13,"),
     ],
 )
@@ -223,7 +229,7 @@ def test_verify_names_the_file_that_changed(folder):
 
 def test_a_picture_of_another_size_is_told(tmp_path):
     dataset = one_picture(tmp_path, image=encoded(Image.new("RGB", (32, 64)), "JPEG"))
-    with pytest.raises(DatasetError, match="picture person0-0 is 32 x 64, not 64 wide and high"):
+    with pytest.raises(DatasetError, match="picture person0-0 is 32 x 64, not 64 each way"):
         dataset[0]
 
 

@@ -2,8 +2,10 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -124,3 +126,34 @@ def test_a_script_without_a_guard_is_told_what_it_lacks(tmp_path):
     )
     assert done.returncode == 1
     assert "before its first chunk. In a script, call this below `if __name__ == '__main__':`" in done.stderr
+
+
+def test_ctrl_c_ends_all_processes(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from pathlib import Path\n"
+        "from tiny_chunks import Squares, pieces\n"
+        "from adaface.data.executors import run_chunks\n"
+        "if __name__ == '__main__':\n"
+        f"    run_chunks(pieces(99), Squares(Path({str(tmp_path)!r}), wait_s=0.2), workers=2)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    running = subprocess.Popen([sys.executable, script], env=environment, stderr=subprocess.PIPE, text=True)
+    try:
+        until(lambda: len(results(tmp_path)) >= 2)
+        running.send_signal(signal.SIGINT)
+        _, told = running.communicate(timeout=60)
+    finally:
+        running.kill()
+    assert told.strip().endswith("KeyboardInterrupt")
+    for process in opened(tmp_path):
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(process), 0)
+
+
+def until(true, seconds: float = 120.0) -> None:
+    """Wait for it."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)

@@ -221,15 +221,16 @@ class FaceDataset(Sequence[Sample]):
         """An encoded picture as (S, S, 3) or (S, S)."""
         try:
             with Image.open(io.BytesIO(data)) as picture:
-                pixels = np.array(picture.convert(mode))  # a copy: Pillow's own memory cannot be written
-        except (UnidentifiedImageError, OSError, ValueError) as error:
+                if picture.size != (self.image_size, self.image_size):
+                    size = f"{picture.width} x {picture.height}"
+                    raise DatasetError(
+                        f"{self.folder}: picture {key} is {size}, not {self.image_size} each way"
+                    )
+                return np.array(picture.convert(mode))  # a copy: Pillow's own memory cannot be written
+        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
             raise DatasetError(
                 f"{self.folder}: picture {key} cannot be decoded ({error}). {REPAIR}"
             ) from error
-        if pixels.shape[:2] != (self.image_size, self.image_size):
-            size = f"{pixels.shape[1]} x {pixels.shape[0]}"
-            raise DatasetError(f"{self.folder}: picture {key} is {size}, not {self.image_size} wide and high")
-        return pixels
 
 
 def _inside(corners: NDArray[np.float32], size: int) -> Tensor:

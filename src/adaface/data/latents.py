@@ -224,7 +224,7 @@ class _HalfFile:
     def write(self, row: int, columns: Mapping[str, Column]) -> None:
         for name, block in columns.items():
             begin, end = self._places[name]
-            data = memoryview(np.ascontiguousarray(block)).cast("B")
+            data = memoryview(block.tobytes())
             at = begin + row * ((end - begin) // self._rows)
             while data:
                 written = os.pwrite(self._handle, data, at)
@@ -269,7 +269,7 @@ def _encoded(
     latents = torch.cat(
         [_batch(encode, samples[at : at + batch_size]) for at in range(0, len(samples), batch_size)]
     )
-    size = latents.shape[-2:]
+    size = (latents.shape[-2], latents.shape[-1])
     masks, valids = (torch.stack([getattr(s, name) for s in samples]).float() for name in ("mask", "valid"))
     blocks: dict[str, Column] = {
         "latent": latents.to("cpu", torch.float16).numpy(),

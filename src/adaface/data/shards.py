@@ -34,6 +34,8 @@ PARTS = ("image", "mask", "facts")  # order of the columns `begin` and `length` 
 LANDMARKS, CORNERS = (5, 2), (4, 2)
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,80}")
 _WRITING = ".writing"
+_CARD_FIELDS = {"image_size": int, "recognizer": str, "id_width": int, "rows": int, "people": int}
+_CARD_FIELDS |= {"settings": dict, "index": dict, "shards": list}
 _BLOCK = tarfile.BLOCKSIZE
 
 Floats = NDArray[np.float32]
@@ -328,11 +330,18 @@ def read_card(folder: Path) -> dict[str, Any]:
         raise DatasetError(
             f"{path}: version {card.get('version')}, and this adaface reads {VERSION}. Update it"
         )
-    wanted = ("image_size", "recognizer", "id_width", "rows", "people", "index", "shards", "settings")
-    lacking = [name for name in wanted if name not in card]
-    if lacking:
-        raise DatasetError(f"{path}: {', '.join(lacking)} lacks. {REPAIR}")
+    odd = [name for name, kind in _CARD_FIELDS.items() if type(card.get(name)) is not kind]
+    if odd or not all(_is_file(file) for file in (card["index"], *card["shards"])):
+        raise DatasetError(f"{path}: {', '.join(odd) or 'a file of it'} lacks, or is no such thing. {REPAIR}")
     return card
+
+
+def _is_file(file: object) -> bool:
+    """Whether an entry names a file beside the card, and its hash."""
+    if not isinstance(file, dict):
+        return False
+    name, found = file.get("file"), file.get("sha256")
+    return isinstance(name, str) and isinstance(found, str) and re.fullmatch(r"[\w-]+\.\w+", name) is not None
 
 
 def row_digest(names: Sequence[str], files: Sequence[bytes], arrays: Sequence[Floats]) -> bytes:
