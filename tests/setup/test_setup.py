@@ -12,8 +12,9 @@ from adaface.encoder.inverse import AdaFaceEncoder
 from adaface.pipelines.base import base_parts
 from adaface.pipelines.personalizer import Personalizer
 from adaface.pipelines.stack import Stack
+from look_alike import LookAlike
 
-from .conftest import ARC2FACE, AUTHORS, BASE, DREAM, NEWEST, VAE
+from .conftest import ARC2FACE, AUTHORS, BASE, DREAM, LICENCES, NEWEST, VAE
 
 UNET = f"{BASE}/unet/diffusion_pytorch_model.safetensors"
 
@@ -232,3 +233,33 @@ def test_copies_in_the_folder_of_models_are_enough_without_a_network(hub, served
     stack.verify()
     assert stack.part("vae").origin == str((served / VAE).resolve())
     assert "your own copy" in stack.part("vae").licence
+
+
+def test_commercial_use_passes_with_a_recogniser_whose_licence_one_states(hub, served, tmp_path):
+    """What the hub tells of the others is enough; what is known of Arc2Face's recogniser is not told here."""
+    mine = shutil.copy(served / ARC2FACE / "arcface.onnx", tmp_path / "mine.onnx")
+    wished = ("--plan", "--json", "--commercial-safe", "--from", f"recognizer={mine}")
+    done = setup(tmp_path / "stack", *wished, "--licence", "recognizer=mit")
+    licences = {role["role"]: role["licence"] for role in json.loads(done.stdout)["roles"]}
+    assert licences["recognizer"] == "mit (as you state)"
+    assert "creativeml-openrail-m" in licences["base"]
+    refused = setup(tmp_path / "stack", *wished, code=1).stderr
+    assert "recognizer: your own copy; its licence is not known here" in refused
+    assert "base:" not in refused
+
+
+@pytest.mark.slow
+def test_what_the_hub_itself_holds_in_the_place_of_weights_makes_no_stack(served, tmp_path, monkeypatch):
+    """A pointer that was committed as a file: size and hash are right, and it is no network."""
+    root = shutil.copytree(served, tmp_path / "hub")
+    (root / ARC2FACE / "arcface.onnx").write_text("version https://git-lfs.github.com/spec/v1")
+    out = tmp_path / "stack"
+    with LookAlike(root, LICENCES) as running:
+        for name, value in {"HF_ENDPOINT": running.url, "HF_HUB_OFFLINE": "0"}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("ADAFACE_MODELS", str(tmp_path / "models"))
+        monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+        done = setup(out, "-y", "--no-check", "--without", "teacher", code=1)
+    assert f"{out}/recognizer/arcface.onnx: a git-lfs pointer" in done.stderr
+    assert "git lfs pull" in done.stderr
+    assert not (out / "stack.json").exists()
