@@ -1,6 +1,7 @@
 """What each process does in the tests of several processes; torchrun starts it with a folder for results."""
 
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -99,6 +100,7 @@ def main(out: Path) -> None:
 
 def endless(out: Path) -> None:
     """A run that ends by a signal only."""
+    signal.signal(signal.SIGINT, lambda *_: None)  # torchrun sends it again, maybe after the run has ended
     with joined("cpu") as ranks:
         progress = fit(Line(), config(10**6, save_steps=0), out / "endless", ranks=ranks)
         (out / f"ended-{ranks.rank}.json").write_text(json.dumps([progress.step, progress.finished]))

@@ -156,8 +156,8 @@ class Stepper:
         gpus = [device] if device.type == "cuda" else []
         with torch.random.fork_rng(devices=gpus):
             torch.default_generator.manual_seed(seed)
-            if gpus:
-                torch.cuda.manual_seed(seed)
+            for gpu in gpus:
+                torch.cuda.default_generators[gpu.index].manual_seed(seed)
             yield
 
 
