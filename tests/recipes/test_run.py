@@ -22,6 +22,10 @@ def weights(run, step=4):
     return load_file(run / "checkpoints" / f"step-{step:09d}" / "weights.safetensors")
 
 
+def metrics(run):
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
 @pytest.fixture(scope="module")
 def whole(tiny_stack, faces, tmp_path_factory):
     """A run of 4 steps, done; not to be changed."""
@@ -58,9 +62,16 @@ def test_a_run_shows_the_start_the_way_and_the_end(whole):
 
 
 def test_each_row_of_the_metrics_has_losses_and_pace(whole):
-    rows = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    rows = [row for row in metrics(whole) if "validation" not in row]
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
     assert {"reconstruct", "grad_norm", "learning_rate", "images_per_second", "waiting"} <= rows[-1].keys()
+
+
+def test_the_same_draw_is_validated_at_the_start_and_at_each_checkpoint(whole):
+    rows = [row for row in metrics(whole) if "validation" in row]
+    assert [row["step"] for row in rows] == [0, 2, 4]
+    state = json.loads((whole / "checkpoints" / "step-000000004" / "state.json").read_text())
+    assert state["figure"] == pytest.approx(rows[-1]["validation"])
 
 
 def test_curves_are_there_for_tensorboard(whole):
@@ -69,6 +80,7 @@ def test_curves_are_there_for_tensorboard(whole):
     events = EventAccumulator(str(whole / "tensorboard"))
     events.Reload()
     assert [event.step for event in events.Scalars("reconstruct")] == [1, 2, 3, 4]
+    assert [event.step for event in events.Scalars("validation")] == [0, 2, 4]
 
 
 def test_progress_is_told_after_each_step(settings, tmp_path):
@@ -171,6 +183,6 @@ def test_a_run_of_other_sizes_is_not_taken_for_this_one(whole, settings, tmp_pat
 
 def test_a_step_can_be_looked_at_again(whole):
     seen = replay(whole, 3, ONE)
-    rows = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
-    assert seen.parts[0].terms["reconstruct"] == pytest.approx(rows[2]["reconstruct"], rel=1e-4)
+    (row,) = [row for row in metrics(whole) if row["step"] == 3]
+    assert seen.parts[0].terms["reconstruct"] == pytest.approx(row["reconstruct"], rel=1e-4)
     assert len(seen.parts[0].names) == 4

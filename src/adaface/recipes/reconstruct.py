@@ -200,14 +200,16 @@ class Reconstruct:
     @torch.no_grad()
     def validate(self) -> float | None:
         """The mean loss of a draw that is the same each time; no step of the run has its plans."""
-        config, seen = self.config, 0.0
+        config, seen = self.config, []
         steps = -(-config.validation // config.batch)
-        count = -(-config.batch // VALIDATED)
         for step in range(steps):
             plan = self.draw(-step, step_generator(config.seed, -step), 0.0)
-            parts = [Part(index, count) for index in range(count)]
-            seen += sum(part.weight(plan) * float(sum(self.loss(plan, part).values())) for part in parts)
-        return seen / steps if steps else None
+            pairs = list(zip(plan.rows, plan.seeds, strict=True))
+            for begin in range(0, len(pairs), VALIDATED):
+                items = [self.read(row, seed) for row, seed in pairs[begin : begin + VALIDATED]]
+                loss = float(torch.stack(list(self.terms(plan, items).values())).sum())
+                seen.append(loss * len(items) / len(pairs))
+        return sum(seen) / steps if steps else None
 
     @torch.no_grad()
     def sample(self) -> Image.Image | None:

@@ -151,6 +151,7 @@ def _start_of(run: Path) -> Path | None:
 
 def _fit(config: TrainConfig, run: Path, ranks: "Ranks", tell: Tell) -> "Progress":
     from adaface.training.loop import fit
+    from adaface.training.metrics import MetricWriter
     from adaface.training.state import Hooks
 
     start = _start_of(run)
@@ -159,13 +160,22 @@ def _fit(config: TrainConfig, run: Path, ranks: "Ranks", tell: Tell) -> "Progres
     about = {"recipe": config.recipe, **recipe.about()}
     try:
         _check_data(run, about)
-        ranks.on_first(lambda: _write_start(config, recipe, run))
         with _tensorboard(run, config.tensorboard and ranks.first) as log:
+
+            def validate() -> float | None:
+                value = recipe.validate()
+                if value is not None:
+                    row = {"step": meter.steps, "validation": value}
+                    MetricWriter(run).write(row)
+                    log(row)
+                return value
+
+            ranks.on_first(lambda: _write_start(config, recipe, run, validate))
             hooks = Hooks(
                 tell=lambda progress: tell(progress, meter.see(progress)),
                 log=log,
                 figures=meter.figures,
-                validate=recipe.validate,
+                validate=validate,
                 export=recipe.export,
             )
             done = fit(recipe, config.loop, run, seed=config.seed, hooks=hooks, ranks=ranks, about=about)
@@ -190,11 +200,14 @@ def _check_data(run: Path, about: Mapping[str, Any]) -> None:
         )
 
 
-def _write_start(config: TrainConfig, recipe: "Experiment", run: Path) -> None:
+def _write_start(
+    config: TrainConfig, recipe: "Experiment", run: Path, validate: Callable[[], object]
+) -> None:
     """Only once all is open: what could not begin leaves nothing that looks like a run."""
     write_atomic(run / CONFIG, lambda path: path.write_text(to_yaml(config), encoding="utf-8"))
     if _start_of(run) is None:
         recipe.export(run / START)
+        validate()
         if (picture := recipe.sample()) is not None:
             write_atomic(run / SAMPLES / f"step-{0:09d}.png", lambda path: picture.save(path))
 
