@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from adaface.data.dataset import FaceDataset
+from adaface.data.index import ColumnSpool
 from adaface.data.shards import Entry, ShardWriter
 from adaface.errors import ConfigError, WriteError
 from adaface.files import sha256
@@ -192,16 +193,25 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path):
         write_tiny_data(tmp_path / "file")
 
 
-def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch, entry):
+@pytest.mark.parametrize(
+    "owner", [(tarfile.TarFile, "addfile"), (ColumnSpool, "append"), (ColumnSpool, "write")]
+)
+def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch, entry, owner):
     before = files(write_tiny_data(tmp_path))
 
-    def full(self, info, data):
+    def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(tarfile.TarFile, "addfile", full)
-    with pytest.raises(WriteError, match=r"not written \(No space left on device\)"), writer(tmp_path) as out:
-        out.add(entry)
+    monkeypatch.setattr(*owner, full)
+    with pytest.raises(WriteError, match=r"not written \(No space left on device\)"):
+        write(tmp_path, [entry])
     assert files(tmp_path) == before
+
+
+def test_class_words_are_kinds_of_people(tmp_path, entry):
+    many = (replace(entry, key=f"k{n}", class_word=f"name {n}") for n in range(257))
+    with pytest.raises(ConfigError, match="k256: more than 256 class words. Give kinds of people, not names"):
+        write(tmp_path, many)
 
 
 def test_pictures_of_any_kind_are_kept_as_they_are(tmp_path, entry):

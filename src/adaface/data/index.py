@@ -8,6 +8,7 @@ import math
 import mmap
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, overload
 
@@ -95,13 +96,14 @@ class ColumnSpool:
             target.write(header(shapes, metadata))
             for name in _order(shapes):
                 source = self._files[name]
-                source.seek(0)
+                source.seek(0)  # and writes what is left in its buffer
                 shutil.copyfileobj(source, target, 1 << 20)
 
     def close(self) -> None:
         """Let go of the files; the folder is the caller's to remove."""
         for file in self._files.values():
-            file.close()
+            with suppress(OSError):  # a full disk has no room for what is left in a buffer
+                file.close()
 
 
 def header(shapes: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]], metadata: Mapping[str, str]) -> bytes:

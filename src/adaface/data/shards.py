@@ -14,6 +14,7 @@ import shutil
 import tarfile
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -32,6 +33,7 @@ KIND, VERSION = "adaface-dataset", 1
 IMAGE_TYPES = ("jpg", "png", "webp")
 PARTS = ("image", "mask", "facts")  # order of the columns `begin` and `length` (N, 3)
 LANDMARKS, CORNERS = (5, 2), (4, 2)
+MOST_WORDS = 256  # different class words; the original has six
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,80}")
 _WRITING = ".writing"
 _CARD_FIELDS = {"image_size": int, "recognizer": str, "id_width": int, "rows": int, "people": int}
@@ -147,8 +149,9 @@ class ShardWriter:
         except OSError as trouble:
             raise _not_written(self.folder, trouble) from trouble
         finally:
-            if self._tar is not None and self._tar.fileobj is not None:
-                self._tar.fileobj.close()
+            with suppress(OSError):  # what was left to be written has no room: it goes anyway
+                if self._tar is not None and self._tar.fileobj is not None:
+                    self._tar.fileobj.close()
             self._spool.close()
             shutil.rmtree(self._beside, ignore_errors=True)
 
@@ -158,8 +161,12 @@ class ShardWriter:
         Raises ConfigError: its key was there before, its embedding is of another width, or its person is
         mixed here and not there. WriteError: no room.
         """
-        person = self._number_of(entry)
-        word = self._words.setdefault(entry.class_word, len(self._words))
+        try:
+            self._add(entry, self._number_of(entry), self._word_of(entry))
+        except OSError as error:
+            raise _not_written(self.folder, error) from error
+
+    def _add(self, entry: Entry, person: int, word: int) -> None:
         facts = {
             **entry.facts,
             "row": len(self._keys),
@@ -168,11 +175,8 @@ class ShardWriter:
         }
         facts |= {"landmarks": entry.landmarks.tolist(), "quality": float(np.float32(entry.quality))}
         files = (entry.image, entry.mask or b"", _json(facts).encode())
-        try:
-            tar = self._open_shard()
-            begins = [_put(tar, entry, part, data) for part, data in zip(PARTS, files, strict=True)]
-        except OSError as error:
-            raise _not_written(self.folder, error) from error
+        tar = self._open_shard()
+        begins = [_put(tar, entry, part, data) for part, data in zip(PARTS, files, strict=True)]
         corners = np.full(CORNERS, np.nan, np.float32) if entry.photo_corners is None else entry.photo_corners
         numbers = np.array([entry.quality, entry.mixed], np.float32)
         arrays = (entry.landmarks, entry.id_embedding, corners, numbers)
@@ -206,6 +210,14 @@ class ShardWriter:
         number, mixed = self._people.setdefault(entry.person, (len(self._people), entry.mixed))
         if mixed != entry.mixed:
             raise ConfigError(f"{entry.key}: {entry.person!r} is one person here and many there")
+        return number
+
+    def _word_of(self, entry: Entry) -> int:
+        number = self._words.setdefault(entry.class_word, len(self._words))
+        if number >= MOST_WORDS:
+            raise ConfigError(
+                f"{entry.key}: more than {MOST_WORDS} class words. Give kinds of people, not names"
+            )
         return number
 
     def _open_shard(self) -> tarfile.TarFile:
@@ -385,6 +397,8 @@ def _json(value: Mapping[str, object]) -> str:
 
 
 def _file(path: Path) -> dict[str, object]:
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())  # a rename may reach the disk before the bytes do
     return {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)}
 
 
