@@ -58,11 +58,21 @@ def test_every_rejected_photo_has_a_known_code_and_a_sentence(page, out):
 
 
 def test_the_page_shows_the_pictures_and_needs_no_other_file(page, out):
-    assert len(page.sources) == 2  # the third is no picture
+    assert (
+        len(page.sources) == 3
+    )  # a small face, a stranger with a kept photo beside; the third is no picture
     assert all(source.startswith("data:image/jpeg;base64,") for source in page.sources)
     assert all(link.startswith("#") for link in page.links)
     assert page.open == []
     assert not re.search(r"https?://", (out / "report.html").read_text())
+
+
+def test_a_copy_is_shown_beside_what_it_is_a_copy_of(make, raw, out):
+    (raw / "bob" / "copy.png").write_bytes((raw / "bob" / "1.png").read_bytes())
+    make()
+    page = Page((out / "report.html").read_text())
+    assert len(page.sources) == 2 and page.sources[0] == page.sources[1]
+    assert "The same file as bob/1.png, byte for byte" in page.text
 
 
 def test_the_page_counts_and_names_people_without_photos_and_other_files(page):

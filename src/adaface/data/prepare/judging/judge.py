@@ -23,14 +23,16 @@ LARGER = 1.1  # of two nearly equal pictures the first stays, unless the other's
 class Verdict:
     """What becomes of a photo.
 
-    face: number of the face that is kept. similarity: to the mean of the person's other kept photos; None
-    without others, and in folders of many people. rejection: None for a kept photo.
+    twin: the other photo that this one is a copy of. face: number of the face that is kept. similarity: to
+    the mean of the person's other kept photos; None without others, and in folders of many people.
+    rejection: None for a kept photo.
     """
 
     photo: Photo
     face: int = 0
     similarity: float | None = None
     rejection: Rejection | None = None
+    twin: Photo | None = None
     sha256: str = ""
     face_px: float = 0.0
     fingerprint: int = 0
@@ -42,9 +44,9 @@ class Verdict:
         """Whether the photo is in the data set."""
         return self.rejection is None
 
-    def reject(self, code: str, sentence: str) -> None:
+    def reject(self, code: str, sentence: str, twin: Photo | None = None) -> None:
         """Leave the photo out."""
-        self.rejection = Rejection(code, sentence)
+        self.rejection, self.twin = Rejection(code, sentence), twin
 
 
 @dataclass(eq=False)
@@ -102,7 +104,7 @@ def _same_file(verdicts: Sequence[Verdict]) -> None:
             continue
         twin = first.setdefault(verdict.sha256, verdict)
         if twin is not verdict:
-            verdict.reject("duplicate", f"The same file as {twin.photo.path}, byte for byte")
+            _reject_copy(verdict, twin)
 
 
 def _filter(seen: Sequence[Look], verdicts: Sequence[Verdict], threshold: IdentityThreshold) -> None:
@@ -168,7 +170,8 @@ def _near_duplicates(verdicts: Sequence[Verdict]) -> None:
         else:
             larger = second.face_px > LARGER * first.face_px
             worse, better = (first, second) if larger else (second, first)
-            worse.reject("near_duplicate", f"Nearly the same picture as {better.photo.path}")
+            sentence = f"Nearly the same picture as {better.photo.path}"
+            worse.reject("near_duplicate", sentence, better.photo)
 
 
 def _fit(verdict: Verdict) -> tuple[bool, float]:
@@ -178,9 +181,11 @@ def _fit(verdict: Verdict) -> tuple[bool, float]:
 
 def _reject_twin(verdict: Verdict, better: Verdict, what: str) -> None:
     if verdict.photo.person == better.photo.person:
-        verdict.reject("duplicate", f"The same file as {better.photo.path}, byte for byte")
-    else:
-        verdict.reject(
-            "other_name",
-            f"{what} under {better.photo.person} ({better.photo.path}), where it fits as well or better",
-        )
+        _reject_copy(verdict, better)
+        return
+    where = f"under {better.photo.person} ({better.photo.path}), where it fits as well or better"
+    verdict.reject("other_name", f"{what} {where}", better.photo)
+
+
+def _reject_copy(verdict: Verdict, first: Verdict) -> None:
+    verdict.reject("duplicate", f"The same file as {first.photo.path}, byte for byte", first.photo)

@@ -39,16 +39,26 @@ class Report:
     people: Mapping[str, PersonSummary]
 
     @cached_property
-    def rejected(self) -> list[tuple[Photo, Rejection, float | None]]:
-        """All rejected photos, by person, with their similarity if they have one."""
-        early = [(photo, rejection, None) for photo, rejection in self.found.rejected]
-        late = [(v.photo, v.rejection, v.similarity) for v in self.verdicts if v.rejection is not None]
-        return [*early, *late]
+    def rejected(self) -> list[Verdict]:
+        """Verdicts on all rejected photos: those known without a look, then the others by person."""
+        early = [Verdict(photo, rejection=rejection) for photo, rejection in self.found.rejected]
+        return [*early, *(verdict for verdict in self.verdicts if not verdict.kept)]
 
     @property
     def by_code(self) -> Counter[str]:
         """Code -> number of photos."""
-        return Counter(rejection.code for _, rejection, _ in self.rejected)
+        return Counter(verdict.rejection.code for verdict in self.rejected if verdict.rejection)
+
+    @cached_property
+    def known(self) -> dict[str, Photo]:
+        """A kept photo of each person: the one that is most like the others."""
+        best: dict[str, Verdict] = {}
+        for verdict in self.verdicts:
+            name = verdict.photo.person
+            if verdict.kept and not verdict.photo.mixed:
+                before = best.setdefault(name, verdict)
+                best[name] = max(before, verdict, key=lambda one: one.similarity or 0.0)
+        return {name: verdict.photo for name, verdict in best.items()}
 
     @property
     def photos(self) -> int:
@@ -70,7 +80,10 @@ def write_report(out: Path, report: Report) -> None:
 
 
 def _lines(report: Report) -> Iterator[dict[str, object]]:
-    for photo, rejection, similarity in report.rejected:
+    for verdict in report.rejected:
+        photo, rejection, similarity = verdict.photo, verdict.rejection, verdict.similarity
+        if rejection is None:
+            continue
         line: dict[str, object] = {"root": photo.root, "path": photo.path, "person": photo.person}
         line |= {"code": rejection.code, "reason": rejection.sentence}
         yield line if similarity is None else {**line, "similarity": round(similarity, 4)}
@@ -123,23 +136,31 @@ def _cards(report: Report) -> Iterator[str]:
     shown = 0
     for code, _ in report.by_code.most_common():
         yield f"<h2 id='{code}'>{_text(REASONS[code])} <code>{code}</code></h2><div class=cards>"
-        for photo, rejection, _ in report.rejected:
-            if rejection.code != code:
+        for verdict in report.rejected:
+            if verdict.rejection is None or verdict.rejection.code != code:
                 continue
             if shown == MOST_SHOWN:
                 yield f"</div><p>Only the first {MOST_SHOWN} are shown.</p>"
                 return
             shown += 1
-            yield _card(photo, rejection)
+            yield _card(report, verdict, verdict.rejection)
         yield "</div>"
 
 
-def _card(photo: Photo, rejection: Rejection) -> str:
+def _card(report: Report, verdict: Verdict, rejection: Rejection) -> str:
+    photo = verdict.photo
+    other = verdict.twin or (report.known.get(photo.person) if rejection.code == "other_person" else None)
+    views = _view(photo, "")
+    if other is not None:
+        views += _view(other, "kept")
+    words = f"<b>{_text(f'{photo.root}/{photo.path}')}</b><br>{_text(rejection.sentence)}."
+    return f"<figure>{views}<figcaption>{words}</figcaption></figure>"
+
+
+def _view(photo: Photo, label: str) -> str:
     picture = _thumbnail(photo)
     view = f"<img src='{picture}' alt=''>" if picture else "<div class=none>no picture</div>"
-    where = f"{photo.root}/{photo.path}"
-    words = f"<b>{_text(where)}</b><br>{_text(rejection.sentence)}."
-    return f"<figure>{view}<figcaption>{words}</figcaption></figure>"
+    return f"<div class=view>{view}{label}</div>"
 
 
 def _thumbnail(photo: Photo) -> str | None:
@@ -180,9 +201,10 @@ h1{font-size:24px}h2{font-size:17px;margin:30px 0 10px}
 .sum{font-size:16px}.small{color:#57606a;font-size:13px}
 table{border-collapse:collapse}th{text-align:left;color:#57606a;font-weight:500}
 td,th{padding:4px 14px 4px 0;border-bottom:1px solid #d8dee4}.n{text-align:right}
-.cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(320px,1fr));gap:10px}
+.cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(360px,1fr));gap:10px}
 figure{display:flex;gap:12px;margin:0;padding:10px;border:1px solid #d8dee4;border-radius:8px}
-figure img,.none{width:112px;flex:none;object-fit:contain;align-self:flex-start;border-radius:4px}
-.none{height:70px;background:#f0f2f4;color:#8c959f;font-size:12px;display:flex;align-items:center;
+.view{width:112px;flex:none;font-size:12px;color:#57606a;text-align:center}
+.view img{width:112px;display:block;border-radius:4px}
+.none{height:70px;border-radius:4px;background:#f0f2f4;color:#8c959f;font-size:12px;display:flex;align-items:center;
 justify-content:center}figcaption{font-size:13px;overflow-wrap:anywhere}code{font-size:12px;color:#57606a}
 </style></head><body>"""
