@@ -253,3 +253,11 @@ def test_frozen_models_in_half_precision_still_give_the_encoder_full_gradients(o
     grads = [p.grad for p in recipe.encoder.layers.parameters()]
     assert all(grad.dtype == torch.float32 and grad.isfinite().all() for grad in grads)
     assert recipe.sample() is not None
+
+
+def test_arithmetic_in_bfloat16_says_almost_the_same(recipe):
+    plan = plan_of(recipe)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = whole(recipe, plan)
+    assert rounded.dtype == torch.float32
+    assert_close(rounded, whole(recipe, plan), rtol=0.03, atol=0.0)
