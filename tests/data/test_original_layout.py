@@ -105,6 +105,13 @@ def test_the_originals_layout_is_written_beside_the_shards(tmp_path):
     assert (mask[:, :32] == 255).all() and not mask[:, 32:].any()
 
 
+def test_a_restart_without_it_leaves_no_layout_of_the_old_data_set(tmp_path):
+    raw = write_people(tmp_path / "raw", photos=2)
+    made(tmp_path / "out", [raw], original_layout=True)
+    made(tmp_path / "out", [raw], restart=True)
+    assert not (tmp_path / "out" / "original").exists()
+
+
 def test_the_originals_layout_is_read_again(tmp_path):
     raw = write_people(tmp_path / "raw", photos=2)
     for path in sorted(raw.rglob("*.png")):

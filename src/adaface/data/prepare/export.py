@@ -127,6 +127,12 @@ def write_original_layout(out: Path, kept: Iterator[Kept], people: Mapping[str, 
     return target
 
 
+def drop_original_layout(out: Path) -> None:
+    """Remove out/original if `write_original_layout` has made it: it is of a data set that is no more."""
+    if (out / ORIGINAL / PERSON_TYPES).is_file():
+        shutil.rmtree(out / ORIGINAL)
+
+
 def _folders_of(people: Mapping[str, PersonSummary], root: Path) -> dict[str, Path]:
     """A folder for each person; names that a file system takes for one are kept apart."""
     used: set[str] = set()

@@ -13,7 +13,13 @@ from typing import Any
 
 from adaface.data.executors import run_chunks
 from adaface.data.original_layout import PERSON_TYPES, read_person_types, write_person_types
-from adaface.data.prepare.export import Kept, entry_of, kept_photos, write_original_layout
+from adaface.data.prepare.export import (
+    Kept,
+    drop_original_layout,
+    entry_of,
+    kept_photos,
+    write_original_layout,
+)
 from adaface.data.prepare.judging.identity import IdentityThreshold, threshold_of
 from adaface.data.prepare.judging.judge import Verdict, judge
 from adaface.data.prepare.judging.people import summarize
@@ -183,6 +189,8 @@ def _finish(job: _Finish) -> dict[str, Any]:
     write_sheet(job.out, job.kept(judged.verdicts, spread(judged.verdicts)))
     if job.request.original_layout:
         write_original_layout(job.out, job.kept(judged.verdicts), people)
+    else:
+        drop_original_layout(job.out)
     named = {name: person.class_word for name, person in people.items() if person.kept and not person.mixed}
     write_person_types(job.out / PERSON_TYPES, named)
     image_size, recognizer = job.request.settings.size, job.settings["recognizer"]
