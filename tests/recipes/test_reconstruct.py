@@ -142,6 +142,18 @@ def test_the_grid_shows_the_same_people_the_same_way_each_time(recipe):
     assert first.width > 2 * 128 and first.height > 2 * 128
 
 
+def test_the_grid_shows_different_people_where_there_are_enough(opened):
+    recipe = opened(samples={"people": 3})
+    assert len({int(recipe.dataset.person_of[row]) for row in recipe.shown()}) == 3
+
+
+def test_a_folder_of_many_people_fills_the_grid_with_its_photos(opened, tmp_path):
+    from tiny_data import write_tiny_data
+
+    data = str(write_tiny_data(tmp_path / "mixed", people=1, photos=5, mixed=1))
+    assert len(set(opened(data=data, samples={"people": 4}).shown())) == 4
+
+
 def test_no_people_means_no_grid(opened):
     assert opened(samples={"people": 0}).sample() is None
 
@@ -261,3 +273,13 @@ def test_arithmetic_in_bfloat16_says_almost_the_same(recipe):
         rounded = whole(recipe, plan)
     assert rounded.dtype == torch.float32
     assert_close(rounded, whole(recipe, plan), rtol=0.03, atol=0.0)
+
+
+@pytest.mark.gpu
+def test_a_gpu_says_what_the_cpu_says(recipe, tiny_stack, faces):
+    other = open_recipe(small(tiny_stack, faces, batch=6, frozen="fp32"), torch.device("cuda"))
+    loss = whole(other, plan_of(recipe))
+    loss.backward()
+    assert_close(loss.cpu(), whole(recipe, plan_of(recipe)), rtol=1e-2, atol=0.0)
+    assert other.sample() is not None
+    other.close()

@@ -226,10 +226,12 @@ class Reconstruct:
         return grid(photos, drawn, config.prompts)
 
     def shown(self) -> list[int]:
-        """A row of each person of the grid, evenly spaced over the data set's people."""
-        count = len(self.dataset.people)
-        some = min(self.config.samples.people, count)
-        return [int(self.dataset.rows_of(count * index // some)[0]) for index in range(some)]
+        """A row of each person of the grid, evenly spaced; of more photos where there are fewer people."""
+        people, rows = len(self.dataset.people), len(self.dataset)
+        wanted = min(self.config.samples.people, rows)
+        if people < wanted:
+            return [rows * index // wanted for index in range(wanted)]
+        return [int(self.dataset.rows_of(people * index // wanted)[0]) for index in range(wanted)]
 
     def export(self, folder: Path) -> None:
         """Write the encoder as `folder/encoder`, which `AdaFaceEncoder.from_pretrained` opens."""
