@@ -107,6 +107,26 @@ def test_a_linked_person_is_followed(tmp_path):
     assert paths(find_photos([root], [])) == [("ann", "ann/1.jpg"), ("bob", "bob/1.jpg")]
 
 
+def test_a_linked_root_has_the_links_name(tmp_path, monkeypatch):
+    (tmp_path / "ffhq").symlink_to(touch(tmp_path / "images1024x1024", "00000/0.png"))
+    monkeypatch.chdir(tmp_path / "ffhq")
+    for root in (tmp_path / "ffhq", "../ffhq", tmp_path / "ffhq" / ".." / "ffhq"):
+        assert find_photos([], [root]).photos[0].root == "ffhq"
+
+
+def test_two_roots_of_one_name_are_told_apart(tmp_path):
+    roots = [touch(tmp_path / k / "set", "1.png") for k in "ab"]
+    assert [(one.root, one.person) for one in find_photos([], roots).photos] == [
+        ("set", "set"), ("set-2", "set-2"),
+    ]  # fmt: skip
+
+
+def test_a_folder_of_many_people_and_a_person_of_its_name_are_told_apart(tmp_path):
+    people = touch(tmp_path / "a", "faces/1.png")
+    mixed = touch(tmp_path / "b" / "faces", "1.png")
+    assert [one.person for one in find_photos([people], [mixed]).photos] == ["faces", "faces/faces"]
+
+
 def test_roots_that_overlap_are_refused(tmp_path):
     root = write_people(tmp_path / "r", photos=1)
     with pytest.raises(ConfigError, match="the same photos twice. Name each folder once"):

@@ -39,13 +39,15 @@ def find_photos(data_roots: Sequence[str | Path], mixed_roots: Sequence[str | Pa
     passed over without a word.
     Raises MissingFileError: a root that is not there. ConfigError: none given, or one inside another.
     """
-    roots = [(_folder(root), False) for root in data_roots] + [(_folder(root), True) for root in mixed_roots]
+    named = [(root, False) for root in data_roots] + [(root, True) for root in mixed_roots]
+    roots = [(_folder(root), mixed) for root, mixed in named]
     if not roots:
         raise ConfigError("no folder of photos. Give at least one: adaface prepare PHOTOS OUT")
     _check_apart([root for root, _ in roots])
     found, labels = Found(), _Names()
-    for root, mixed in roots:
-        _search(found, root, labels.unused(root.name or "photos", ""), mixed)
+    for (given, _), (root, mixed) in zip(named, roots, strict=True):
+        name = os.path.basename(os.path.abspath(given))  # noqa: PTH100, PTH119  # a link's own name
+        _search(found, root, labels.unused(name or "photos"), mixed)
     found.photos.sort(key=lambda photo: labels.order(photo.root))  # stable: paths keep theirs
     return found
 
@@ -71,10 +73,8 @@ class _Names:
     def __init__(self) -> None:
         self._given: list[str] = []
 
-    def unused(self, name: str, root: str) -> str:
+    def unused(self, name: str) -> str:
         wanted, number = name, 2
-        if wanted in self._given and root:
-            wanted = f"{root}/{name}"
         while wanted in self._given:
             wanted, number = f"{name}-{number}", number + 1
         self._given.append(wanted)
@@ -88,7 +88,7 @@ def _search(found: Found, root: Path, label: str, mixed: bool) -> None:
     troubles: list[OSError] = []
     children = sorted(path for path in _listed(root, troubles) if path.is_dir() and not _ignored(path.name))
     if mixed or not children:
-        _person(found, root, root, label, label, mixed)
+        _person(found, root, root, label, _free_name(found, label, label), mixed)
     else:
         for child in children:
             name = _free_name(found, child.name, label)
@@ -103,7 +103,10 @@ def _free_name(found: Found, name: str, label: str) -> str:
     """People of the same name under two roots are two people."""
     if name not in found.folders:
         return name
-    return f"{label}/{name}"
+    wanted, number = f"{label}/{name}", 2
+    while wanted in found.folders:
+        wanted, number = f"{label}/{name}-{number}", number + 1
+    return wanted
 
 
 def _person(found: Found, root: Path, folder: Path, label: str, name: str, mixed: bool) -> None:
