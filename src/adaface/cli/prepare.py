@@ -187,7 +187,7 @@ def _run(request: "Request", given: _Options) -> None:
 
     started = time.perf_counter()
     with progress("Looking at the photos") as bar:
-        done = make(request, _runner(given, bar))
+        done = make(request, _runner(given, bar), say)
     result = _result(done, round(time.perf_counter() - started, 1))
     if given.latents:
         result["latents"] = str(_encode(done.out, given))

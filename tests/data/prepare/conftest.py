@@ -29,12 +29,13 @@ def out(tmp_path: Path) -> Path:
 def make(raw: Path, out: Path) -> Callable[..., Prepared]:
     """Prepare `raw` into `out`, or what is given instead; settings by their names."""
 
-    def run(*roots: Path, to: Path = out, runner=run_chunks, settings=None, **request) -> Prepared:
+    def run(
+        *roots: Path, to: Path = out, runner=run_chunks, settings=None, tell=lambda words: None, **request
+    ) -> Prepared:
         sized = PrepareSettings(**{"size": 64, **(settings or {})})
         roots = roots or (() if request.get("mixed_roots") else (raw,))
-        return prepare(
-            Request(out=to, data_roots=roots, settings=sized, **{"analyzer": Analyzer(), **request}), runner
-        )
+        wanted = {"analyzer": Analyzer(), **request}
+        return prepare(Request(out=to, data_roots=roots, settings=sized, **wanted), runner, tell)
 
     return run
 

@@ -154,7 +154,7 @@ def test_only_255_of_a_given_mask_counts_and_it_goes_with_the_crop(tools, woman,
     [
         (np.full((320, 200), 255, np.uint8), "Its mask has 200x320 pixels, the photo 320x320"),
         (np.ones((320, 320), np.uint8), r"nowhere 255 \(at most 1\), and only 255 counts"),
-        (None, "Its mask x_mask.png cannot be read"),
+        (None, r"Its mask x_mask.png cannot be read \(cannot identify image file it\)\. Save it as"),
     ],
 )
 def test_a_mask_that_does_not_fit_is_a_reason(tools, woman, tmp_path, values, words):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from dataclasses import dataclass
 
 import numpy as np
@@ -209,6 +210,16 @@ def test_the_same_picture_under_two_names_stays_where_it_fits(make, raw, reasons
         save(photo(RED, 60 + k), raw / "bob" / f"r{k}.png")
     make(settings={"filter_people": False})
     assert reasons(out)["bob/9.png"][0] == "other_name" or reasons(out)["ann/0.png"][0] == "other_name"
+
+
+def test_it_says_what_it_does_and_when_the_disk_may_be_too_small(make, raw, out, monkeypatch):
+    said = []
+    make(tell=said.append)
+    assert said == ["Comparing the photos", "Writing the report", "Writing the data set"]
+    usage = shutil.disk_usage(out)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=20_000))
+    make(restart=True, tell=said.append)
+    assert said[3] == "This may need 0.1 MB of disk while it works, and 0.0 MB are free"
 
 
 def test_a_name_of_any_letters_and_bytes_goes_through(make, raw, out):

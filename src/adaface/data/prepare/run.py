@@ -42,7 +42,9 @@ CHUNK, FEW, SMALL_CHUNK = (
     8,
 )  # photos a chunk; of few photos, smaller ones, so that all workers have some
 
+BYTES_A_PIXEL = 0.6  # of a crop with its mask, encoded: from 0.3 of small old photos to 1 of sharp ones
 Runner = Callable[[Sequence[Chunk], Stage], None]
+Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,13 +86,13 @@ class Prepared:
     fresh: bool = True
 
 
-def prepare(request: Request, run: Runner = run_chunks) -> Prepared:
+def prepare(request: Request, run: Runner = run_chunks, tell: Tell = lambda words: None) -> Prepared:
     """Make the data set; the same request goes on after an interruption.
 
     run: calls the stage's worker with every chunk: `adaface.data.executors.run_chunks`, with workers and a
-    bar if need be, or `adaface.data.executors.on_ray.run_chunks_on_ray`. Raises ConfigError,
-    MissingFileError: folders or settings that do not fit. WriteError: no room; what is done is kept.
-    NothingKeptError: no photo is fit; the report says why.
+    bar if need be, or `adaface.data.executors.on_ray.run_chunks_on_ray`. tell: is told in words what is
+    being done. Raises ConfigError, MissingFileError: folders or settings that do not fit. WriteError: no
+    room; what is done is kept. NothingKeptError: no photo is fit; the report says why.
     """
     out = Path(request.out).expanduser().resolve()  # workers may stand in another folder
     found = find_photos(request.data_roots, request.mixed_roots)
@@ -105,10 +107,11 @@ def prepare(request: Request, run: Runner = run_chunks) -> Prepared:
             return Prepared(out=out, fresh=False, **done["result"])
         chunks = plan_chunks(found.photos, digest(settings))
         clear_half_done(stage.work)
+        _tell_room(out, len(found.photos), request.settings.size, tell)
         left = [chunk for chunk in chunks if not (stage.work / chunk.name).is_dir()]
         if left:
             run(left, stage)
-        result = _finish(_Finish(request, out, found, chunks, given, settings, threshold))
+        result = _finish(_Finish(request, out, found, chunks, given, settings, threshold, tell))
         write_note(out, {"state": DONE, "settings": settings, "inputs": inputs, "result": result})
         shutil.rmtree(stage.work, ignore_errors=True)
     return Prepared(out=out, **result)
@@ -154,6 +157,18 @@ def _size_and_time(file: Path) -> list[int]:
     return [found.st_size, found.st_mtime_ns]
 
 
+def _tell_room(out: Path, photos: int, size: int, tell: Tell) -> None:
+    """Say beforehand that the disk may be too small; how well the crops can be packed is only guessed."""
+    wanted = 2 * photos * (BYTES_A_PIXEL * size**2 + 4096)  # in chunks, and once more in shards
+    free = shutil.disk_usage(out).free
+    if wanted > free:
+        tell(f"This may need {_size(wanted)} of disk while it works, and {_size(free)} are free")
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
 @dataclass(frozen=True)
 class _Finish:
     request: Request
@@ -163,6 +178,7 @@ class _Finish:
     given: Mapping[str, str]
     settings: dict[str, Any]
     threshold: IdentityThreshold | None
+    tell: Tell
 
     @property
     def work(self) -> Path:
@@ -177,9 +193,11 @@ class _Finish:
 
 def _finish(job: _Finish) -> dict[str, Any]:
     """Everything behind the looks; returns what prepare.json keeps as the result."""
+    job.tell("Comparing the photos")
     near = job.request.settings.drop_near_duplicates
     judged = judge(job.looks(), job.threshold, near_duplicates=near)
     people = summarize(judged.verdicts, judged.guesses, job.found.folders, job.given)
+    job.tell("Writing the report")
     report = Report(job.settings, job.found, judged.verdicts, people)
     write_report(job.out, report)
     if not any(verdict.kept for verdict in judged.verdicts):
@@ -193,6 +211,7 @@ def _finish(job: _Finish) -> dict[str, Any]:
         drop_original_layout(job.out)
     named = {name: person.class_word for name, person in people.items() if person.kept and not person.mixed}
     write_person_types(job.out / PERSON_TYPES, named)
+    job.tell("Writing the data set")
     image_size, recognizer = job.request.settings.size, job.settings["recognizer"]
     with ShardWriter(job.out, image_size=image_size, recognizer=recognizer, settings=job.settings) as writer:
         for kept in job.kept(judged.verdicts):

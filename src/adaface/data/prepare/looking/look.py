@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +36,7 @@ BESIDE = 0.4  # of the largest face: smaller ones are bystanders
 MOST_FACES = 4  # of a photo that are kept until it is known which one is meant
 FEW_LABELS = 9  # of 19 kinds of face parts: a parser that sees no more has not seen a face (as the original)
 JPEG_QUALITY = 95
+_ADDRESS = re.compile(r"<[^<>]* at 0x[0-9a-fA-F]+>")
 LIKENESS = 128  # side of the crop that copies are told by, whatever the size of the others
 
 
@@ -162,7 +164,8 @@ def given_mask(photo: Photo, picture: Picture) -> NDArray[np.uint8] | None:
         with Image.open(io.BytesIO((photo.folder / photo.mask).read_bytes())) as image:
             values = np.asarray(image.convert("L"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        sentence = f"Its mask {photo.mask} cannot be read ({error}). Save it as a grey PNG, or take it away"
+        why = plain(str(error))
+        sentence = f"Its mask {photo.mask} cannot be read ({why}). Save it as a grey PNG, or take it away"
         raise Unusable("mask_does_not_fit", sentence) from error
     height, width = values.shape
     wide, high = picture.size
@@ -251,6 +254,12 @@ def _mask(
     return mask if inside == 1 else np.where(inside_mask(corners, size), mask, 0).astype(np.uint8)
 
 
+def plain(text: str) -> str:
+    """A message without the addresses of objects, which differ from run to run and tell people nothing."""
+    return _ADDRESS.sub("it", text).strip()
+
+
 def _sentence(text: str) -> str:
     """A message as a sentence of its own."""
+    text = plain(text)
     return text[:1].upper() + text[1:]

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adaface.data.prepare.judging.duplicates import PORTRAIT
-from adaface.data.prepare.looking.look import Crop, Tools, Unusable, digest_of, look_at, read
+from adaface.data.prepare.looking.look import Crop, Tools, Unusable, digest_of, look_at, plain, read
 from adaface.data.prepare.settings import PrepareSettings
 from adaface.data.record import Chunk, FaceLook, Look, Photo, Rejection
 from adaface.errors import AdaFaceError, FormatError, WriteError
@@ -131,7 +131,7 @@ def foreseen_by_nobody() -> tuple[type[Exception], ...]:
 
 
 def _surprise(error: Exception) -> str:
-    first = (str(error).strip().splitlines() or ["no words"])[0][:200]
+    first = (plain(str(error)).splitlines() or ["no words"])[0][:200]
     return f"An error that nobody foresaw ({type(error).__name__}: {first}). Please report it with this photo"
 
 
