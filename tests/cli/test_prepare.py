@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -95,6 +96,25 @@ def test_ray_takes_an_address_or_none(monkeypatch, raw, tmp_path):
         run("prepare", *arguments)
     assert asked == [([raw], ray) for ray in (None, "local", "local", "auto", "10.0.0.1:6379")]
     assert not ADDRESS.fullmatch("photos/") and ADDRESS.fullmatch("ray://head:10001")
+
+
+def test_the_recogniser_is_the_stacks_or_the_one_that_is_named(tmp_path):
+    from adaface.cli.prepare import _analyzer
+    from adaface.face.recognize import SFACE, SFACE_FILE, wheel_model
+    from adaface.pipelines.stack import Stack
+
+    assert _analyzer(None, "mini")().recognizer.name == "sface"
+    stack = tmp_path / "stack"
+    stack.mkdir()
+    file = stack / "other.onnx"
+    file.write_bytes(wheel_model(SFACE_FILE).read_bytes())
+    assert _analyzer(str(file), "mini")().recognizer.name.startswith("other-")
+    manifest = json.loads((Stack.load("mini").folder / "stack.json").read_text())
+    spec = {"name": "mine", "mean": 0.0, "std": 1.0}
+    manifest["roles"]["recognizer"] = {"path": file.name, "options": spec, "licence": SFACE.licence}
+    (stack / "stack.json").write_text(json.dumps(manifest))
+    opened = pickle.loads(pickle.dumps(_analyzer(None, str(stack))))().recognizer
+    assert (opened.name, opened.spec.mean) == ("mine", 0.0)
 
 
 def test_the_help_says_it_to_a_newcomer():

@@ -19,10 +19,9 @@ from adaface.cli.console import mistakes_told, out as stdout, print_json, progre
 from adaface.errors import ConfigError
 
 if TYPE_CHECKING:
-    from adaface.data.prepare.looking.stage import Stage
+    from adaface.data.prepare.looking.stage import NamedAnalyzer, Stage
     from adaface.data.prepare.run import Prepared, Request, Runner
     from adaface.data.record import Chunk
-    from adaface.face.analyzer import FaceAnalyzer
     from adaface.face.traits.age_gender import AgeGenderBackend
     from adaface.face.traits.parse import FaceParser
 
@@ -205,8 +204,6 @@ def _runner(given: _Options, bar: Callable[[int, int], None]) -> "Runner":
             bar(round(photos * count / max(total, 1)), photos)
 
         workers = (os.cpu_count() or 1) if given.workers is None else given.workers
-        if not chunks:
-            return
         if given.ray is None:
             from adaface.data.executors import run_chunks
 
@@ -226,24 +223,24 @@ def _processes(count: int) -> str:
     return "in this process" if count == 1 else f"in {count} processes"
 
 
-def _analyzer(recognizer: str | None, stack: str) -> "Callable[[], FaceAnalyzer]":
-    """What opens detector and recogniser in each worker. Raises what opening the stack's manifest raises."""
+def _analyzer(recognizer: str | None, stack: str) -> "NamedAnalyzer":
+    """What opens detector and recogniser in each worker; the stack itself stays here, since it needs torch.
+
+    Raises what opening the stack's recogniser raises.
+    """
     from adaface.data.prepare.looking.stage import NamedAnalyzer
 
     if recognizer is None:
+        from adaface.pipelines.recognition import stack_analyzer
         from adaface.pipelines.stack import Stack
 
-        return partial(open_analyzer, str(Stack.load(stack).folder))
+        opened = stack_analyzer(Stack.load(stack)).recognizer
+        path, spec = getattr(opened, "path", None), getattr(opened, "spec", None)
+        if path is None or opened.name == NamedAnalyzer.recognizer:
+            return NamedAnalyzer()
+        return NamedAnalyzer(str(Path(path).resolve()), spec)
     named = Path(recognizer).expanduser()
     return NamedAnalyzer(str(named.resolve()) if named.exists() else recognizer)
-
-
-def open_analyzer(stack: str) -> "FaceAnalyzer":
-    """The analyser of the stack in this folder. Raises what `stack_analyzer` raises."""
-    from adaface.pipelines.recognition import stack_analyzer
-    from adaface.pipelines.stack import Stack
-
-    return stack_analyzer(Stack.load(stack))
 
 
 def _parser(name: str) -> "Callable[[], FaceParser] | None":

@@ -24,7 +24,7 @@ from adaface.data.prepare.settings import PrepareSettings
 from adaface.data.record import Chunk, FaceLook, Look, Photo, Rejection
 from adaface.errors import AdaFaceError, FormatError, WriteError
 from adaface.face.analyzer import FaceAnalyzer
-from adaface.face.recognize import load_recognizer
+from adaface.face.recognize import RecognizerSpec, load_recognizer
 from adaface.face.traits.age_gender import AgeGenderBackend
 from adaface.face.traits.parse import FaceParser
 from adaface.face.types import Floats
@@ -35,13 +35,14 @@ HALF_DONE = ".half-"  # how folders begin that are being filled
 
 @dataclass(frozen=True)
 class NamedAnalyzer:
-    """Makes the default detector with the recogniser that `load_recognizer` finds by a name or path."""
+    """Makes the default detector and the recogniser that `load_recognizer` finds by name or path."""
 
     recognizer: str = "sface"
+    spec: RecognizerSpec | None = None
 
     def __call__(self) -> FaceAnalyzer:
         """Open the networks. Raises what `load_recognizer` raises."""
-        return FaceAnalyzer(recognizer=load_recognizer(self.recognizer))
+        return FaceAnalyzer(recognizer=load_recognizer(self.recognizer, self.spec))
 
 
 @dataclass(frozen=True)
