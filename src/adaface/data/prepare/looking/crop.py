@@ -73,7 +73,10 @@ def cut(image: Pixels, matrix: Matrix, size: int) -> Pixels:
     matrix = fine * matrix + [[0, 0, (fine - 1) / 2], [0, 0, (fine - 1) / 2]]
     part, matrix = _scaled(part, matrix, enlarge=cv2.INTER_CUBIC)
     side, edge = (size * fine, size * fine), cv2.BORDER_REPLICATE
-    crop: Pixels = cv2.warpAffine(part, matrix, side, flags=cv2.INTER_LINEAR, borderMode=edge)
+    # OpenCV 5 warps four channels in less than half of the time of three
+    four = cv2.cvtColor(part, cv2.COLOR_RGB2RGBA)
+    four = cv2.warpAffine(four, matrix, side, flags=cv2.INTER_LINEAR, borderMode=edge)
+    crop: Pixels = cv2.cvtColor(four, cv2.COLOR_RGBA2RGB)
     return crop if fine == 1 else cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA)
 
 
