@@ -147,12 +147,12 @@ def test_a_command_that_was_stopped_goes_on(raw, tmp_path, stop):
     with subprocess.Popen(
         command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE
     ) as first:
-        for _ in range(600):
+        for _ in range(2000):
             if len(list((out / ".work").glob("0*"))) >= 1:
                 break
             time.sleep(0.05)
         first.send_signal(stop)
-        said = first.communicate(timeout=60)[1].decode()
+        said = first.communicate(timeout=120)[1].decode()
     done = len(list((out / ".work").glob("0*")))
     assert 1 <= done < 6 and not (out / "dataset.json").exists()
     if stop == signal.SIGINT:
