@@ -1,4 +1,4 @@
-"""Cached latents: fixed coins, the numbers of encoding by hand, taken up again, checked when they are read."""
+"""Cached latents: fixed coins, the numbers of encoding by hand, taken up again, checked when read."""
 
 import json
 import pickle
