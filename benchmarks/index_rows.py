@@ -31,7 +31,7 @@ def write(folder: Path, rows: int) -> None:
     from PIL import Image
 
     from adaface.data.index import ColumnSpool
-    from adaface.data.shards import CARD, INDEX, KIND, VERSION, row_digest, shard_name
+    from adaface.data.layout import CARD, INDEX, KIND, VERSION, row_digest, shard_name
     from adaface.files import sha256
 
     (folder / "columns").mkdir(parents=True)

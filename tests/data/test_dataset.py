@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from adaface.data.dataset import FaceDataset
-from adaface.data.shards import ShardReader, ShardWriter
+from adaface.data.layout import ShardReader
+from adaface.data.shards import ShardWriter
 from adaface.errors import DatasetError, MissingFileError
 from tiny_data import FACE_POINTS, encoded, tiny_entries, write_tiny_data
 

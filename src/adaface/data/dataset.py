@@ -17,7 +17,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from adaface.data.index import REPAIR, Column, Strings, open_columns, read_strings
-from adaface.data.shards import CORNERS, LANDMARKS, PARTS, ShardReader, read_card, row_digest
+from adaface.data.layout import CORNERS, LANDMARKS, PARTS, ShardReader, read_card, row_digest
 from adaface.errors import DatasetError
 from adaface.files import sha256
 

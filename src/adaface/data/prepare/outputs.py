@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from adaface.data.shards import CARD
+from adaface.data.layout import CARD
 from adaface.errors import ConfigError, WriteError
 from adaface.files import write_atomic
 
