@@ -99,7 +99,7 @@ def test_a_damaged_stack_is_not_opened(tiny_stack, tmp_path):
 
 def test_a_base_that_diffusers_cannot_open_says_what_it_should_hold(tiny_stack, tmp_path):
     copy = shutil.copytree(tiny_stack, tmp_path / "copy")
-    (copy / "base" / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"nonsense")
+    (copy / "base" / "unet" / "config.json").write_text("{}")
     with pytest.raises(StackError, match="not a Stable Diffusion folder that diffusers can open"):
         Personalizer.from_pretrained(copy, verify=False)
 
