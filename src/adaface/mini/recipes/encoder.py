@@ -25,7 +25,16 @@ TEMPLATES = (
     "a portrait of {}",
     "{}",
 )
-SCENES = ("a photo of {} in a meadow", "a photo of {} under a night sky", "a photo of {} at sunset")
+SCENES = (  # beside the plain templates, for what is drawn from noise
+    "a photo of {} in a meadow",
+    "a photo of {} under a night sky",
+    "a photo of {} at sunset",
+    "a photo of {} in front of a striped wall",
+    "a photo of {} wearing sunglasses",
+    "a photo of {} wearing a red cap",
+    "a sepia photo of {}",
+    "a pencil sketch of {}",
+)
 SHOWN = ("a photo of {}", "a photo of {} wearing sunglasses in a meadow")  # on the sheet of a run
 FILL = ","  # stands for each subject row until it is filled
 
