@@ -1,9 +1,15 @@
 """The settings that every recipe has: on which data and models, from where, how long. No torch in here."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeVar
 
 from adaface.errors import ConfigError
 from adaface.training.settings import LoopConfig
+
+C = TypeVar("C", bound="TrainConfig")
+STACK, BEST = "stack", ":best"  # init_from: the stack's own encoder; a run's best checkpoint, not its newest
+BUILTIN, MANIFEST = "mini", "stack.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +38,7 @@ class SampleConfig:
                 f"people={self.people}, prompts={list(self.prompts)}: give people >= 0 (0 draws no grid) and "
                 "at least one prompt"
             )
+        _seed(self.seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +46,9 @@ class TrainConfig:
     """What is trained on what; a recipe's own config adds to it. Raises ConfigError: a value out of range.
 
     data: a folder of `adaface prepare`. stack: the models, "mini" or a folder with a stack.json. init_from:
-    where the trained weights start: an encoder folder, a run, one of its checkpoints, "stack" for the
-    stack's own encoder; none for the recipe's own start. batch: samples a step, of all processes and
-    accumulated parts together: their number changes nothing of what is learned. workers: threads of each
+    where the trained weights start: an encoder folder, a run (RUN its newest checkpoint, RUN:best its best),
+    one of its checkpoints, "stack" for the stack's own encoder; none for the recipe's own start. batch:
+    samples a step, of all processes and accumulated parts together: their number changes nothing of what is learned. workers: threads of each
     process that read samples. validation: samples of a fixed draw whose loss decides which checkpoint is the
     best; 0 takes the mean loss since the checkpoint before. tensorboard: curves in the run's folder.
     """
@@ -62,6 +69,33 @@ class TrainConfig:
     def __post_init__(self) -> None:
         """Check each value."""
         low = [name for name in ("workers", "seed", "validation") if getattr(self, name) < 0]
+        _seed(self.seed)
         if self.batch < 1 or low:
             wrong = ", ".join(f"{name}={getattr(self, name)}" for name in ("batch", *low))
             raise ConfigError(f"{wrong}: give a batch of 1 or more, the others at least 0")
+
+
+def resolved(config: C) -> C:
+    """A config whose folders are absolute, so that its run goes on from anywhere.
+
+    A stack that goes by its name, in the package or in the folder of models, keeps it.
+    """
+    data, stack, begin = config.data, config.stack, config.init_from
+    place = Path(stack).expanduser()
+    if stack != BUILTIN and (place / MANIFEST).is_file():
+        stack = str(place.resolve())
+    return replace(
+        config,
+        data=None if data is None else _absolute(data),
+        stack=stack,
+        init_from=begin if begin is None or begin == STACK else _absolute(begin),
+    )
+
+
+def _absolute(place: str) -> str:
+    return str(Path(place).expanduser().resolve())
+
+
+def _seed(seed: int) -> None:
+    if seed >= 2**63:
+        raise ConfigError(f"seed={seed}: give one below 2^63")

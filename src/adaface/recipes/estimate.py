@@ -86,6 +86,7 @@ class Estimate:
 
 def estimate(config: TrainConfig, ranks: Ranks) -> Estimate:
     """Open a recipe, do some steps of it, and let go of it. Raises what opening it raises."""
+    ranks.check(config.batch, config.loop.accumulate)
     recipe = open_recipe(config, ranks.device)
     try:
         stepper = Stepper(recipe, config.loop, ranks)

@@ -16,11 +16,11 @@ from adaface.errors import ConfigError, MissingFileError, WrongModelError
 from adaface.pipelines.base import base_parts, load_base
 from adaface.pipelines.recognition import check_recognizer, recognizer_name
 from adaface.pipelines.stack import Stack
+from adaface.recipes.config import BEST, STACK
 from adaface.spec import NUM_ID_VECTORS
-from adaface.training.checkpoint import latest
+from adaface.training.checkpoint import HASHES, best, latest, verify
 
 ENCODER = "encoder"  # folder of the trained encoder in a checkpoint and in a run
-STACK = "stack"  # init_from: the stack's own encoder
 FROZEN = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -105,18 +105,31 @@ def start_encoder(
 def find_encoder(place: str | Path) -> Path:
     """The encoder folder that a place means: itself, or that of a checkpoint, or of a run's newest one.
 
-    Raises MissingFileError: none is there.
+    "RUN:best" is that of the run's best checkpoint. Raises MissingFileError: none is there. DamagedFileError:
+    a checkpoint that is not what was written.
     """
     path = Path(place).expanduser()
-    newest = latest(path) if path.is_dir() else None
-    for folder in (path, path / ENCODER, *([newest / ENCODER] if newest else [])):
+    choose = latest
+    if path.name.endswith(BEST) and not path.exists():
+        path, choose = path.with_name(path.name.removesuffix(BEST)), best
+    if (path / "config.json").is_file():
+        return _whole(path, path.parent)
+    chosen = choose(path) if path.is_dir() else None
+    for folder in (*([chosen / ENCODER] if chosen else []), path / ENCODER):
         if (folder / "config.json").is_file():
-            return folder
+            return _whole(folder, path)
     problem = "no encoder in it" if path.is_dir() else "no such folder"
     raise MissingFileError(
         f"init_from={place}: {problem}. Give an encoder's folder (config.json, model.safetensors), a run of "
-        '`adaface train`, one of its checkpoints, or "stack"'
+        '`adaface train` (RUN, or RUN:best), one of its checkpoints, or "stack"'
     )
+
+
+def _whole(encoder: Path, checkpoint: Path) -> Path:
+    """The encoder of a checkpoint, held against its hashes; of what has none, as it is."""
+    if (checkpoint / HASHES).is_file():
+        verify(checkpoint)
+    return encoder
 
 
 def _licence(stack: Stack, encoder: AdaFaceEncoder) -> str:

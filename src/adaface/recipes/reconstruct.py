@@ -19,18 +19,21 @@ from adaface.data.dataset import FaceDataset
 from adaface.data.latents import LatentCache
 from adaface.encoder.id_prompter import Arc2FacePrompter
 from adaface.encoder.inverse import AdaFaceEncoder
-from adaface.errors import ConfigError
+from adaface.errors import ConfigError, PromptError
 from adaface.losses.reconstruction import masked_mse, place_weight
 from adaface.pipelines.drawing import base_size
 from adaface.pipelines.quiet import quiet
 from adaface.pipelines.settings import Settings
 from adaface.pipelines.stack import Stack
+from adaface.prompt.embedding import embed_prompt
 from adaface.recipes.batches import Loader, PeopleSampler
 from adaface.recipes.config import TrainConfig
 from adaface.recipes.denoising import SUBJECT, WORD, Denoiser
 from adaface.recipes.latents import open_latents, resized
 from adaface.recipes.opening import open_base, open_dataset, open_encoder, precision, start_encoder
 from adaface.recipes.samples import draw_people, grid, settings_of
+from adaface.spec import DEFAULT_SUBJECT
+from adaface.text.clip import TextEncoder
 from adaface.training.plan import Part, StepPlan, sample_generator, seeds, step_generator
 
 
@@ -119,7 +122,7 @@ class Reconstruct:
         """pipe: a stock pipeline of the base. settings: how the stack draws, and which layers it reads.
 
         cache: latents of the data set, to be taken instead of its pictures. Raises ConfigError: a template is
-        too long.
+        too long, or the grid cannot be drawn as its settings say.
         """
         self.config, self.dataset, self.settings = config, dataset, settings
         self.pipe, self.prompter, self.encoder = pipe, prompter.requires_grad_(False).eval(), encoder
@@ -132,6 +135,7 @@ class Reconstruct:
         self._people = PeopleSampler(dataset.person_of, mixed, config.balance)
         self.loader = Loader(self.read, config.workers)
         self._check_templates()
+        self._check_samples()
 
     def draw(self, step: int, generator: Generator, share: float) -> StepPlan:
         """Rows of people and a template for all of them; what is a sample's own comes from its seed."""
@@ -268,6 +272,20 @@ class Reconstruct:
         rows = self.encoder.pad_embeddings[None]
         for template in self.config.templates:
             self.denoiser.prompts.check(template.replace(WORD, longest), rows.shape[1])
+
+    @torch.no_grad()
+    def _check_samples(self) -> None:
+        """So that the first grid does not stop a run that has begun."""
+        config = self.config.samples
+        if not config.people:
+            return
+        settings_of(config, self.settings)
+        text, rows = TextEncoder(self.pipe.text_encoder), {DEFAULT_SUBJECT: self.encoder.pad_embeddings}
+        for prompt in config.prompts:
+            try:
+                embed_prompt(text, self.pipe.tokenizer, prompt, rows)
+            except PromptError as error:
+                raise ConfigError(f"samples.prompts: {error}") from error
 
 
 def noisy_id(embedding: Tensor, spread: tuple[float, float], share: float, generator: Generator) -> Tensor:

@@ -5,18 +5,18 @@ began with), `tensorboard/`, and at the end `encoder/`.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaface.errors import ConfigError, MissingFileError
+from adaface.errors import ConfigError, DamagedFileError, MissingFileError, WriteError
 from adaface.files import write_atomic
 from adaface.optional import require
-from adaface.recipes.config import TrainConfig
+from adaface.recipes.config import TrainConfig, resolved
 from adaface.recipes.registry import load_config, open_recipe
-from adaface.training.config import Layer, read_yaml, to_yaml
+from adaface.training.config import Layer, read_yaml, to_plain, to_yaml
 
 if TYPE_CHECKING:
     from adaface.recipes.registry import Experiment
@@ -78,25 +78,28 @@ def train(
 ) -> "Progress":
     """Begin a run in a new folder; `ranks` of `adaface.training.distributed.joined`.
 
-    tell: after each step, in the first process. Raises ConfigError: there is a run in the folder. Further
-    what opening the data and the models and the loop raise.
+    tell: after each step, in the first process. Raises ConfigError: there is something in the folder, or
+    another process trains in it. Further what opening the data and the models and the loop raise.
     """
     run = Path(run)
-    ranks.on_first(lambda: _refuse(run))
-    if config.data is not None:  # so that the run goes on from any folder
-        config = replace(config, data=str(Path(config.data).resolve()))
-    return _fit(config, run, ranks, tell)
+    with ExitStack() as until:
+        _hold(until, run, ranks)
+        ranks.on_first(lambda: _refuse(run))
+        return _fit(resolved(config), run, ranks, tell)
 
 
 def resume(run: str | Path, ranks: "Ranks", over: Layer, tell: Tell = lambda p, q: None) -> "Progress":
     """Go on with a run, with everything as it was; over: settings that may change, such as `loop.steps`.
 
     Raises ConfigError: `init_from` is among them, since a run that goes on has its weights already, or
-    another setting that decides what is trained. MissingFileError: no run there.
+    another setting that decides what is trained; or another process trains in it. MissingFileError: no run
+    there. What is refused changes nothing of the run.
     """
     run = Path(run)
-    config = read_run(run, over)
-    return _fit(config, run, ranks, tell)
+    read_run(run, over)
+    with ExitStack() as until:
+        _hold(until, run, ranks)
+        return _fit(read_run(run, over), run, ranks, tell)  # again: it may have changed until it was held
 
 
 def read_run(run: Path, over: Layer) -> TrainConfig:
@@ -109,7 +112,7 @@ def read_run(run: Path, over: Layer) -> TrainConfig:
             "out: --resume goes on with everything as it was, init_from begins a new run with weights alone"
         )
     written = replace(read_yaml(run / CONFIG), origin=str(run / CONFIG))
-    before, now = load_config([written]), load_config([written, over])
+    before, now = resolved(load_config([written])), resolved(load_config([written, over]))
     fixed = [name for name in FIXED if getattr(before, name, None) != getattr(now, name, None)]
     if fixed:
         raise ConfigError(
@@ -122,12 +125,16 @@ def read_run(run: Path, over: Layer) -> TrainConfig:
 def replay(run: str | Path, step: int | None, ranks: "Ranks") -> "Replay":
     """Do a step of a run again and tell its loss sample by sample: the one it stopped at, or step `step`.
 
-    Raises MissingFileError: no run, or no such step.
+    With the settings that were in force then. Raises MissingFileError: no run, or no such step.
     """
     from adaface.training import replay as training
 
     run = Path(run)
     config = read_run(run, Layer("", {}))
+    then = training.settings_of(run, step)
+    if then is not None:
+        here = {name: getattr(config, name) for name in training.PLACES}
+        config = resolved(load_config([Layer(f"{run / ABOUT}", {**then, **here})]))
     recipe = open_recipe(config, ranks.device, _start_of(run))
     try:
         return training.replay(recipe, config.loop, run, step=step)
@@ -141,6 +148,17 @@ def _refuse(run: Path) -> None:
             f"{run}: there is a run in it already. Go on with it: adaface train --resume {run}; or give "
             "another --out"
         )
+    if any(run.iterdir()):
+        raise ConfigError(
+            f"{run}: there is something in it that is no run. Give another --out, or an empty one"
+        )
+
+
+def _hold(until: ExitStack, run: Path, ranks: "Ranks") -> None:
+    """Keep others out of the folder for as long as `until` lasts."""
+    from adaface.training.checkpoint import alone
+
+    ranks.on_first(lambda: until.enter_context(alone(run)))
 
 
 def _start_of(run: Path) -> Path | None:
@@ -154,44 +172,71 @@ def _fit(config: TrainConfig, run: Path, ranks: "Ranks", tell: Tell) -> "Progres
     from adaface.training.metrics import MetricWriter
     from adaface.training.state import Hooks
 
+    ranks.check(config.batch, config.loop.accumulate)
+    curves = _Curves(run / TENSORBOARD, config.tensorboard and ranks.first)
     start = _start_of(run)
     recipe = open_recipe(config, ranks.device, start)
     meter = _Meter(recipe, config.batch)
     about = {"recipe": config.recipe, **recipe.about()}
+
+    def validate() -> float | None:
+        value = recipe.validate()
+        if value is not None:
+            row = {"step": meter.steps, "validation": value}
+            MetricWriter(run).write(row)
+            curves.write(row)
+        return value
+
+    def begun(progress: "Progress") -> None:
+        write_atomic(run / CONFIG, lambda path: path.write_text(to_yaml(config), encoding="utf-8"))
+        curves.open(progress.step)
+        if start is None and progress.step == 0:
+            _write_start(recipe, run, validate)
+
+    hooks = Hooks(
+        tell=lambda progress: tell(progress, meter.see(progress)),
+        log=curves.write,
+        figures=meter.figures,
+        validate=validate,
+        begun=begun,
+        export=recipe.export,
+    )
+    settings = json.loads(json.dumps(to_plain(config)), parse_constant=str)  # JSON has no infinity
     try:
         _check_data(run, about)
-        with _tensorboard(run, config.tensorboard and ranks.first) as log:
-
-            def validate() -> float | None:
-                value = recipe.validate()
-                if value is not None:
-                    row = {"step": meter.steps, "validation": value}
-                    MetricWriter(run).write(row)
-                    log(row)
-                return value
-
-            ranks.on_first(lambda: _write_start(config, recipe, run, validate))
-            hooks = Hooks(
-                tell=lambda progress: tell(progress, meter.see(progress)),
-                log=log,
-                figures=meter.figures,
-                validate=validate,
-                export=recipe.export,
-            )
-            done = fit(recipe, config.loop, run, seed=config.seed, hooks=hooks, ranks=ranks, about=about)
+        done = fit(
+            recipe,
+            config.loop,
+            run,
+            seed=config.seed,
+            hooks=hooks,
+            ranks=ranks,
+            about=about,
+            settings=settings,
+            held=True,
+        )
         if done.finished:
             ranks.on_first(lambda: recipe.export(run))  # fit leaves the averages in place
     finally:
+        curves.close()
         recipe.close()
     return done
 
 
 def _check_data(run: Path, about: Mapping[str, Any]) -> None:
-    """Raises ConfigError: the run saw other data, so that its plans would mean other pictures."""
-    try:
-        before = json.loads((run / ABOUT).read_text(encoding="utf-8"))["data"]
-    except (OSError, ValueError, KeyError, TypeError):
+    """Raises ConfigError: the run saw other data, so that its plans would mean other pictures.
+
+    DamagedFileError: what it saw cannot be read.
+    """
+    if not (run / ABOUT).exists():
         return
+    try:
+        before = str(json.loads((run / ABOUT).read_text(encoding="utf-8"))["data"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DamagedFileError(
+            f"{run / ABOUT}: cannot be read ({error!r}), so that nobody knows which data this run saw. "
+            "Put back a copy of it, or remove it if the data is surely the same"
+        ) from error
     if before != about["data"]:
         raise ConfigError(
             f"{run}: this run was trained on data whose index is {before[:12]}, now it is "
@@ -200,36 +245,47 @@ def _check_data(run: Path, about: Mapping[str, Any]) -> None:
         )
 
 
-def _write_start(
-    config: TrainConfig, recipe: "Experiment", run: Path, validate: Callable[[], object]
-) -> None:
-    """Only once all is open: what could not begin leaves nothing that looks like a run."""
-    write_atomic(run / CONFIG, lambda path: path.write_text(to_yaml(config), encoding="utf-8"))
-    if _start_of(run) is None:
-        recipe.export(run / START)
-        validate()
-        if (picture := recipe.sample()) is not None:
-            write_atomic(run / SAMPLES / f"step-{0:09d}.png", lambda path: picture.save(path))
+def _write_start(recipe: "Experiment", run: Path, validate: Callable[[], object]) -> None:
+    """The weights that a run begins with, how good they are, and what they draw."""
+    recipe.export(run / START)
+    validate()
+    if (picture := recipe.sample()) is not None:
+        write_atomic(run / SAMPLES / f"step-{0:09d}.png", lambda path: picture.save(path))
 
 
-@contextmanager
-def _tensorboard(run: Path, wanted: bool) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """A function that writes a row of the metrics as curves; nothing if it is not wanted."""
-    if not wanted:
-        yield lambda row: None
-        return
-    require("tensorboard", extra="train")
-    from torch.utils.tensorboard import SummaryWriter
+class _Curves:
+    """Rows of the metrics as curves for TensorBoard; nothing of it where it is not wanted."""
 
-    writer = SummaryWriter(run / TENSORBOARD)
+    def __init__(self, folder: Path, wanted: bool) -> None:
+        if wanted:
+            require("tensorboard", extra="train")
+        self._folder, self._wanted = folder, wanted
+        self._writer: Any = None
 
-    def log(row: Mapping[str, Any]) -> None:
+    def open(self, step: int) -> None:
+        """Begin after a step; curves of later ones are done again. Raises WriteError: disk trouble."""
+        if not self._wanted:
+            return
+        from torch.utils.tensorboard import SummaryWriter
+
+        try:
+            self._writer = SummaryWriter(self._folder, purge_step=step + 1)
+        except OSError as error:
+            raise WriteError(
+                f"{self._folder}: not written ({error.strerror}). Make it writable, or leave the curves out: "
+                "tensorboard=false"
+            ) from error
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """A point for each number of a row."""
+        if self._writer is None:
+            return
         for name, value in row.items():
             if isinstance(value, int | float) and name != "step":
-                writer.add_scalar(name, value, int(row["step"]))
-        writer.flush()
+                self._writer.add_scalar(name, value, int(row["step"]))
+        self._writer.flush()
 
-    try:
-        yield log
-    finally:
-        writer.close()
+    def close(self) -> None:
+        """Write what is left."""
+        if self._writer is not None:
+            self._writer.close()

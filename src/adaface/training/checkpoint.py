@@ -4,14 +4,16 @@
 `optimizer.pt` (read by the weights-only loader), `state.json`, what a recipe adds, and `hashes.json`.
 """
 
-import fcntl
 import json
 import logging
 import math
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,9 @@ from adaface.files import sha256
 from adaface.training.state import RunState, Weights
 
 log = logging.getLogger(__name__)
+fcntl: Any = import_module("fcntl") if find_spec("fcntl") else None  # POSIX alone has it; `alone` says so
 FOLDER, FAILED, HASHES, STATE = "checkpoints", "failed", "hashes.json", "state.json"
+_OURS, _LEFT = re.compile(r"step-\d{9}"), re.compile(r"\.(gone-)?step-\d{9}")  # whole; left by a kill
 WEIGHTS, AVERAGES, OPTIMIZER = "weights.safetensors", "averages.safetensors", "optimizer.pt"
 
 
@@ -42,8 +46,13 @@ def folder_of(run: Path, step: int) -> Path:
 
 
 def checkpoints(run: str | Path) -> list[Path]:
-    """The checkpoints of a run, oldest first."""
-    return sorted((Path(run) / FOLDER).glob("step-*"))
+    """The checkpoints of a run, oldest first; what else lies there is somebody else's."""
+    return _named(Path(run) / FOLDER, _OURS)
+
+
+def failed(run: str | Path) -> list[Path]:
+    """The reports of the steps that stopped a run, by their number."""
+    return _named(Path(run) / FAILED, _OURS)
 
 
 def latest(run: str | Path) -> Path | None:
@@ -66,8 +75,12 @@ def latest(run: str | Path) -> Path | None:
 
 
 def best(run: str | Path) -> Path | None:
-    """The checkpoint with the best (lowest) figure; None: there is none."""
-    return min(checkpoints(run), key=_figure, default=None)
+    """The checkpoint with the best (lowest) figure that is whole; None: there is none."""
+    for folder in sorted(checkpoints(run), key=_figure):
+        with suppress(DamagedFileError):
+            verify(folder)
+            return folder
+    return None
 
 
 def verify(folder: Path) -> None:
@@ -176,7 +189,7 @@ def write(final: Path, fill: Callable[[Path], None]) -> None:
         fill(beside)
         hashes = {path.relative_to(beside).as_posix(): sha256(path) for path in _files(beside)}
         (beside / HASHES).write_text(json.dumps(hashes, indent=2) + "\n", encoding="utf-8")
-        for path in [*_files(beside), beside]:
+        for path in [*_files(beside), *_folders(beside), beside]:
             _to_disk(path)
         drop(final)  # there is one only if it is damaged
         beside.rename(final)
@@ -189,6 +202,21 @@ def write(final: Path, fill: Callable[[Path], None]) -> None:
         ) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def forget_after(run: Path, newest: Path) -> None:
+    """Remove the checkpoints after the newest whole one: they are damaged, and their steps are done again.
+
+    Raises WriteError: they cannot be removed.
+    """
+    for folder in checkpoints(run):
+        if folder.name > newest.name:
+            try:
+                drop(folder)
+            except OSError as error:
+                raise WriteError(
+                    f"{folder}: damaged, and not removed ({error.strerror}). Remove it"
+                ) from error
 
 
 def prune(run: Path, *, keep_last: int, keep_best: int) -> None:
@@ -212,8 +240,32 @@ def drop(folder: Path) -> None:
 
 @contextmanager
 def alone(run: Path) -> Iterator[None]:
-    """Nobody else trains in this folder meanwhile; a kill frees it. Raises ConfigError: somebody does."""
-    run.mkdir(parents=True, exist_ok=True)
+    """Nobody else trains in this folder meanwhile; a kill frees it. A folder that stays empty goes again.
+
+    Raises ConfigError: somebody does, or it is a file. WriteError: it cannot be made.
+    """
+    new = not run.exists()
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ConfigError(f"{run}: a file is in the way. Give a folder for the run") from error
+    except OSError as error:
+        raise WriteError(f"{run}: not made ({error.strerror}). Give a folder that you may write") from error
+    try:
+        with _locked(run):
+            yield
+    finally:
+        if new:
+            with suppress(OSError):  # it holds a run by now
+                run.rmdir()
+
+
+@contextmanager
+def _locked(run: Path) -> Iterator[None]:
+    if fcntl is None:
+        log.warning("%s cannot be locked: see to it that nothing else trains in it", run)
+        yield
+        return
     handle = os.open(run, os.O_RDONLY)
     try:
         try:
@@ -228,10 +280,15 @@ def alone(run: Path) -> Iterator[None]:
 
 
 def tidy(run: Path) -> None:
-    """Remove what a kill left half-written."""
+    """Remove what a kill left half-written, by the names that `write` and `drop` give it."""
     for within in (FOLDER, FAILED):
-        for path in (run / within).glob(".*"):
+        for path in _named(run / within, _LEFT):
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _named(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
+    """The folders in it of such a name, in order."""
+    return sorted(path for path in folder.glob("*") if pattern.fullmatch(path.name) and path.is_dir())
 
 
 def _figure(folder: Path) -> float:
@@ -244,6 +301,10 @@ def _figure(folder: Path) -> float:
 
 def _files(folder: Path) -> Iterator[Path]:
     return (path for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def _folders(path: Path) -> Iterator[Path]:
+    return (inner for inner in sorted(path.rglob("*"), reverse=True) if inner.is_dir())
 
 
 def _to_disk(path: Path) -> None:

@@ -73,7 +73,7 @@ def read_yaml(path: str | Path) -> Layer:
 
 
 def read_overrides(texts: Sequence[str]) -> Layer:
-    """The layer of `key=value` texts, nested ones as `loop.steps=100`; lists as `[1, 2]` or `1,2`.
+    """The layer of `key=value` texts, nested ones as `loop.steps=100`; lists as `[1, 2]`, numbers as `1,2`.
 
     Raises ConfigError: names every text without a key or a "=".
     """
@@ -215,13 +215,18 @@ def _fit_union(kinds: Sequence[Any], value: Any) -> Any:
 
 def _fit_tuple(kinds: Sequence[Any], value: Any) -> tuple[Any, ...]:
     if isinstance(value, str):
-        value = _read_list(value)
+        value = [value] if _one_text(kinds, value) else _read_list(value)
     items = list(value) if isinstance(value, list | tuple) else [value]
     if len(kinds) == 2 and kinds[1] is Ellipsis:
         return tuple(_fit(kinds[0], item) for item in items)
     if len(items) != len(kinds):
         raise _Fault(f"give {len(kinds)} values, like [1, 2]")
     return tuple(_fit(kind, item) for kind, item in zip(kinds, items, strict=True))
+
+
+def _one_text(kinds: Sequence[Any], value: str) -> bool:
+    """A comma belongs to a text; it parts numbers."""
+    return kinds[0] is str and bool(value.strip()) and not value.strip().startswith("[")
 
 
 def _read_list(text: str) -> Any:

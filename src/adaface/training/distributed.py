@@ -44,6 +44,15 @@ class Ranks:
         count = self.world * accumulate
         return tuple(Part(self.rank * accumulate + i, count) for i in range(accumulate))
 
+    def check(self, batch: int, accumulate: int) -> None:
+        """Raises ConfigError: a batch (0: a recipe that draws its own) too small for all the parts."""
+        parts = self.world * accumulate
+        if 0 < batch < parts:
+            raise ConfigError(
+                f"a batch of {batch} for {self.world} processes that read it in {accumulate} parts each: "
+                f"give a batch of at least {parts}"
+            )
+
     def gather(self, value: Any) -> list[Any]:
         """What each process gave here, by rank; anything that JSON can hold."""
         if self.world == 1:

@@ -9,7 +9,7 @@ import math
 import signal
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -33,10 +33,13 @@ def fit(
     hooks: Hooks | None = None,
     ranks: Ranks = ONE,
     about: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    held: bool = False,
 ) -> Progress:
     """Train until the end that `config` names; resumes from `folder`; leaves the averages in the modules.
 
     seed: of all plans. about: what `run.json` says of the run, such as its recipe and its data's hash.
+    settings: what it says of this start. held: the caller keeps others out of the folder (`alone`).
     With several processes, each calls this with its `ranks`; all must see the same `folder`.
     Raises FormatError: the folder holds a run of another recipe, or an older version's. DamagedFileError: no
     checkpoint in it is whole. ConfigError: another process trains in it. WriteError: disk trouble.
@@ -44,8 +47,10 @@ def fit(
     """
     run = Run(recipe, config, Path(folder), seed=seed, hooks=hooks or Hooks(), ranks=ranks)
     progress = run.progress
-    with checkpoint.alone(run.folder) if ranks.first else nullcontext(), _stop_flag() as stopped:
-        run.open(about or {})
+    with ExitStack() as until, _stop_flag() as stopped:
+        if not held:
+            ranks.on_first(lambda: until.enter_context(checkpoint.alone(run.folder)))
+        run.open(about or {}, settings)
         trained = run.train(stopped)
         progress.finished = progress.share >= 1
         if trained:

@@ -65,14 +65,28 @@ def write_about(run: Path, about: Mapping[str, Any], ranks: Ranks, *, step: int,
 
     Raises WriteError: disk trouble.
     """
-    path = run / ABOUT
-    try:
-        before = list(json.loads(path.read_text(encoding="utf-8"))["started"])
-    except (OSError, ValueError, KeyError, TypeError):
-        before = []
+    path, before = run / ABOUT, starts(run)
     row = {"step": step, "processes": ranks.world, **started, "versions": versions(), "git": git_state()}
     text = json.dumps({**about, "started": [*before, row]}, indent=2) + "\n"
     write_atomic(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+
+
+def starts(run: Path) -> list[dict[str, Any]]:
+    """The rows of `run.json` for each start of the run, oldest first; none if it says nothing of that."""
+    try:
+        rows = json.loads((run / ABOUT).read_text(encoding="utf-8"))["started"]
+        return [row for row in rows if isinstance(row, dict) and isinstance(row.get("step"), int)]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def last_step(run: Path) -> int:
+    """The last step that `metrics.jsonl` has a line of; 0: none."""
+    try:
+        lines = (run / METRICS).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return 0
+    return int(max((step for step in map(_step, lines) if math.isfinite(step)), default=0))
 
 
 def versions() -> dict[str, str]:

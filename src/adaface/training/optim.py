@@ -33,6 +33,14 @@ def rate_factor(config: ScheduleConfig, step: int, steps: int, share: float) -> 
     return ramp * (config.floor + (1 - config.floor) * left)
 
 
+SETTINGS = (
+    "betas",
+    "weight_decay",
+    "momentum",
+    "d_coef",
+)  # of a group; its other entries are where it stands
+
+
 class Optimizers:
     """One optimiser, or two that share the weights between them, stepped together."""
 
@@ -73,14 +81,34 @@ class Optimizers:
         return {name: part.state_dict() for name, part in self.parts.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` gave, moved to the weights. Raises FormatError: of other optimisers."""
+        """Take over what `state_dict` gave, moved to the weights; settings stay those of the config.
+
+        Raises FormatError: of other optimisers, or no such state.
+        """
         if set(state) != set(self.parts):
             raise FormatError(
-                f"the run's optimiser is {' + '.join(state)}, now it is {' + '.join(self.parts)}. Go on with "
-                "the same one, or start a new run from its weights (init_from)"
+                f"the run's optimiser is {' + '.join(map(str, state))}, now it is {' + '.join(self.parts)}. "
+                "Go on with the same one, or start a new run from its weights (init_from)"
             )
         for name, part in self.parts.items():
-            part.load_state_dict(state[name])
+            _load(name, part, state[name])
+
+
+def _load(name: str, part: Optimizer, state: Any) -> None:
+    before = [dict(group) for group in part.param_groups]
+    try:
+        part.load_state_dict(state)
+        lacking = [
+            key for old, new in zip(before, part.param_groups, strict=True) for key in old.keys() - new
+        ]
+        if lacking:
+            raise KeyError(lacking[0])
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise FormatError(
+            f"the state of {name} is none ({error!r}). Start a new run from the weights (init_from)"
+        ) from error
+    for old, new in zip(before, part.param_groups, strict=True):
+        new.update({key: old[key] for key in SETTINGS if key in old})
 
 
 def _adamw(weights: list[nn.Parameter], config: OptimizerConfig) -> Optimizer:

@@ -11,12 +11,15 @@ from typing import Any
 from adaface.errors import FormatError, MissingFileError
 from adaface.training import checkpoint
 from adaface.training.distributed import ONE
+from adaface.training.metrics import last_step, starts
 from adaface.training.plan import Part, StepPlan
 from adaface.training.recipe import Recipe
 from adaface.training.run import PLAN, Run
 from adaface.training.settings import LoopConfig
 from adaface.training.state import Hooks
 from adaface.training.step import Outcome
+
+PLACES = ("data", "device", "workers", "tensorboard")  # settings that decide nothing of what is learned
 
 
 @dataclass(frozen=True)
@@ -54,10 +57,12 @@ def replay(recipe: Recipe, config: LoopConfig, run: str | Path, *, step: int | N
     step: its number, as metrics count it; None: the one that stopped the run. For a step that did not, the
     run is repeated in memory from the newest checkpoint before it. One process replays what several did.
     Leaves the weights before the step in the recipe's modules.
-    Raises MissingFileError: no such step is recorded. FormatError: the run is another recipe's.
+    Raises MissingFileError: no such step is recorded or done. FormatError: the run is another recipe's.
     """
     run = Path(run)
     failed = _failed(run, step)
+    if failed is None and step is not None:
+        _done(run, step)
     folder = failed or _before(run, step)
     report = _report(failed / PLAN) if failed is not None else {}
     state = checkpoint.read_state(folder)
@@ -95,7 +100,7 @@ def _measured(run: Run, plan: StepPlan, folder: Path) -> Replay:
 
 def _failed(run: Path, step: int | None) -> Path | None:
     """The report of the step that stopped the run; None: of this step there is none."""
-    there: Sequence[Path] = sorted((run / checkpoint.FAILED).glob("step-*"))
+    there: Sequence[Path] = checkpoint.failed(run)
     if step is None:
         if not there:
             raise MissingFileError(
@@ -115,6 +120,47 @@ def _before(run: Path, step: int | None) -> Path:
         )
     checkpoint.verify(there[-1])
     return there[-1]
+
+
+def settings_of(run: Path, step: int | None) -> Mapping[str, Any] | None:
+    """The settings that were in force at a step (None: the one that stopped the run); None: not written down.
+
+    Raises MissingFileError: no such step, or other settings were in force between the checkpoint before it
+    and the step, so that it cannot be reached from there.
+    """
+    reported = _failed(run, step)
+    number = int(reported.name[5:]) if reported is not None else step or 0
+    if reported is None:
+        _done(run, number)
+    began = number - 1 if reported is not None else int(_before(run, number).name[5:])
+    rows = starts(run)
+    now, then = (_last(rows, at) for at in (number, began + 1))
+    if now is not None and then is not None and _learnt(now) != _learnt(then):
+        raise MissingFileError(
+            f"{run}: no checkpoint between step {number} and the change of its settings before that step. "
+            "Keep more of them (keep_last)"
+        )
+    return now
+
+
+def _learnt(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Without where it ran: a data set that was moved is the same one, by its hash."""
+    return {name: value for name, value in settings.items() if name not in PLACES}
+
+
+def _last(rows: Sequence[Mapping[str, Any]], step: int) -> Mapping[str, Any] | None:
+    """The settings of the last start before a step: what was done of it earlier was done again."""
+    before = [row for row in rows if row["step"] < step]
+    settings = before[-1].get("settings") if before else None
+    return settings if isinstance(settings, dict) else None
+
+
+def _done(run: Path, step: int) -> None:
+    """Raises MissingFileError: the run has not come so far."""
+    there = [int(folder.name[5:]) for folder in [*checkpoint.checkpoints(run), *checkpoint.failed(run)]]
+    last = max([last_step(run), *there])
+    if step > last:
+        raise MissingFileError(f"{run}: no step {step} yet: the last one that it tells of is {last}")
 
 
 def _report(path: Path) -> dict[str, Any]:

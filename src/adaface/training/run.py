@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import torch
 from safetensors.torch import save_file
 
-from adaface.errors import ConfigError, FormatError, NonFiniteError
+from adaface.errors import FormatError, NonFiniteError
 from adaface.files import write_atomic
 from adaface.training import checkpoint
 from adaface.training.distributed import Ranks
@@ -42,8 +42,11 @@ class Run:
         self.saved_step = -1
         self.plans: deque[StepPlan] = deque()
 
-    def open(self, about: Mapping[str, Any]) -> None:
-        """Go on from the newest checkpoint, if there is one, and write what the run is."""
+    def open(self, about: Mapping[str, Any], settings: Mapping[str, Any] | None = None) -> None:
+        """Go on from the newest checkpoint, if there is one, and write what the run is.
+
+        settings: of this start, for its row in `run.json`.
+        """
         if any(self.folder.glob("save-*")):
             raise FormatError(
                 f"{self.folder}: a run of an older adaface, which kept its state in other files. "
@@ -57,9 +60,13 @@ class Run:
         if len(set(self.ranks.gather(progress.step))) > 1:
             raise FormatError(f"{self.folder}: not the same on all nodes. Put the run where all nodes see it")
         started = {"device": str(self.stepper.weights.device), "accumulate": config.accumulate}
+        started |= {} if settings is None else {"settings": settings}
 
         def write() -> None:
+            if newest is not None:
+                checkpoint.forget_after(self.folder, newest)
             self.metrics.cut(progress.step)
+            self.hooks.begun(progress)
             write_about(self.folder, about, self.ranks, step=progress.step, seed=self.seed, **started)
 
         self.ranks.on_first(write)
@@ -87,7 +94,7 @@ class Run:
         progress, config = self.progress, self.config
         first = progress.step
         saved = last = time.monotonic()
-        stop = bool(stopped)
+        stop = any(self.ranks.gather(bool(stopped)))
         while progress.share < 1 and not stop:
             outcome = self.step()
             now = time.monotonic()
@@ -117,12 +124,7 @@ class Run:
     def plan(self, step: int) -> StepPlan:
         """The plan of a step, from the run's seed. Raises ConfigError: a batch too small for all parts."""
         plan = self.recipe.draw(step, step_generator(self.seed, step), self.share(step - 1))
-        parts, batch = self.ranks.world * self.config.accumulate, len(plan.rows)
-        if 0 < batch < parts:
-            raise ConfigError(
-                f"a batch of {batch} for {self.ranks.world} processes that read it in "
-                f"{self.config.accumulate} parts each: give a batch of at least {parts}"
-            )
+        self.ranks.check(len(plan.rows), self.config.accumulate)
         return plan
 
     def repeat(self, until: int) -> None:
@@ -192,13 +194,14 @@ class Run:
             return
         config, final = self.config, checkpoint.folder_of(self.folder, self.progress.step)
 
-        def fill(beside: Path) -> None:
-            self.fill(beside, self.figure())
+        def fill(beside: Path, figure: float | None) -> None:
+            self.fill(beside, figure)
             with self.stepper.weights.averaged(), torch.no_grad():
                 self.hooks.export(beside)
 
         def write() -> None:
-            checkpoint.write(final, fill)
+            figure = self.figure()  # before the disk's troubles are told as such
+            checkpoint.write(final, lambda beside: fill(beside, figure))
             checkpoint.prune(self.folder, keep_last=config.keep_last, keep_best=config.keep_best)
 
         self.ranks.on_first(write)

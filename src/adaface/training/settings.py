@@ -27,6 +27,7 @@ class OptimizerConfig:
         """Check each value."""
         _known("optimizer.name", self.name, get_args(OptimizerName))
         _above("optimizer", learning_rate=self.rate, d_coef=self.d_coef, muon_rate=self.muon_rate)
+        _finite("optimizer", learning_rate=self.rate, d_coef=self.d_coef, muon_rate=self.muon_rate)
         if len(self.betas) != 2:
             raise ConfigError(f"optimizer.betas={list(self.betas)}: give two numbers")
         _share("optimizer", beta1=self.betas[0], beta2=self.betas[1], momentum=self.momentum)
@@ -111,6 +112,12 @@ def _above(within: str, **values: float) -> None:
     for name, value in values.items():
         if not value > 0:
             raise ConfigError(f"{within}{'.' * bool(within)}{name}={value}: give one above 0")
+
+
+def _finite(within: str, **values: float) -> None:
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise ConfigError(f"{within}.{name}={value}: give a number that is not infinite")
 
 
 def _share(within: str, **values: float) -> None:

@@ -50,8 +50,12 @@ class RunState:
         """What `to_json` wrote. Raises FormatError: a value is missing or of another kind."""
         try:
             figure, scale = value["figure"], value["loss_scale"]
+            whole = {name: int(value[name]) for name in ("step", "samples", "skipped", "seed", "parts")}
+            low = [name for name, number in whole.items() if number < (name == "parts")]
+            if low:
+                raise ValueError(f"{low[0]}={whole[low[0]]}")
             return cls(
-                **{name: int(value[name]) for name in ("step", "samples", "skipped", "seed", "parts")},
+                **whole,
                 seconds=float(value["seconds"]),
                 learning_rate=float(value["learning_rate"]),
                 figure=None if figure is None else float(figure),
@@ -70,6 +74,8 @@ class Hooks:
     figures: Callable[[], Mapping[str, float]] = dict  # more numbers for such a row
     # how good the averages are, lower is better, asked before each save; None: the mean loss since the last
     validate: Callable[[], float | None] = lambda: None
+    # the run stands where it goes on from, and the folder is this process's: what is written only then
+    begun: Callable[[Progress], None] = lambda progress: None
     # more files of a checkpoint, written into the folder that becomes it, with the averages in place
     export: Callable[[Path], None] = lambda folder: None
 
