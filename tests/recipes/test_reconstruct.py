@@ -48,6 +48,27 @@ def test_the_parts_mean_is_the_whole_batch(recipe):
     assert_close(sum(parts) / 3, whole(recipe, plan))
 
 
+@pytest.mark.parametrize("count", [2, 3, 6])
+def test_gradients_of_parts_are_those_of_the_whole_batch(opened, count):
+    """To 1e-5, though the masks' areas differ: a mean over a part's places would weigh them otherwise."""
+    recipe = opened(batch=6)
+    plan = plan_of(recipe)
+    areas = [
+        float(recipe.read(row, seed).weight.sum()) for row, seed in zip(plan.rows, plan.seeds, strict=True)
+    ]
+    assert max(areas) > 1.2 * min(areas)
+
+    def gradients(parts):
+        recipe.encoder.zero_grad()
+        for index in range(parts):
+            (whole(recipe, plan, Part(index, parts)) / parts).backward()
+        return torch.cat([p.grad.flatten() for p in recipe.encoder.parameters() if p.grad is not None])
+
+    one, many = gradients(1), gradients(count)
+    assert one.norm() > 0
+    assert (many - one).norm() < 1e-5 * one.norm()
+
+
 def test_reading_ahead_changes_nothing(recipe):
     plan = plan_of(recipe)
     late = whole(recipe, plan)

@@ -1,15 +1,21 @@
 """Whole runs: begun, gone on with, refused, and what they leave."""
 
 import json
+import shutil
+from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from adaface.encoder.inverse import AdaFaceEncoder
-from adaface.errors import ConfigError, FormatError, MissingFileError
+from adaface.errors import ConfigError, DamagedFileError, FormatError, MissingFileError, WriteError
+from adaface.recipes.estimate import estimate
+from adaface.recipes.opening import find_encoder
 from adaface.recipes.registry import load_config
 from adaface.recipes.run import read_run, replay, resume, train
+from adaface.training import checkpoint
 from adaface.training.config import Layer, read_yaml
 from adaface.training.distributed import ONE
 from tiny_data import write_tiny_data
@@ -172,8 +178,6 @@ def _rows(state):
 
 
 def test_a_run_of_other_sizes_is_not_taken_for_this_one(whole, settings, tmp_path):
-    import shutil
-
     run = shutil.copytree(whole, tmp_path / "run")
     wide = AdaFaceEncoder.from_pretrained(run / "encoder").expand_attention(2, 0.0)
     wide.save_pretrained(run / "start" / "encoder")
@@ -186,3 +190,129 @@ def test_a_step_can_be_looked_at_again(whole):
     (row,) = [row for row in metrics(whole) if row["step"] == 3]
     assert seen.parts[0].terms["reconstruct"] == pytest.approx(row["reconstruct"], rel=1e-4)
     assert len(seen.parts[0].names) == 4
+
+
+def copied(whole, tmp_path):
+    return shutil.copytree(whole, tmp_path / "copy")
+
+
+def over(**values):
+    return Layer("key=value", values)
+
+
+@pytest.mark.parametrize("held", [True, False], ids=["in use", "another optimiser"])
+def test_what_is_refused_changes_nothing_of_the_run(whole, tmp_path, held):
+    run = copied(whole, tmp_path)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    changed = over(batch=2, loop={"steps": 6} if held else {"optimizer": {"name": "prodigy"}})
+    with ExitStack() as until:
+        if held:
+            until.enter_context(checkpoint.alone(run))
+        with pytest.raises(ConfigError if held else FormatError, match="trains in it|now it is prodigy"):
+            resume(run, ONE, changed)
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_two_that_begin_in_one_folder_are_kept_apart(settings, tmp_path):
+    taken = pytest.raises(ConfigError, match="another process trains in it")
+    with checkpoint.alone(tmp_path / "run"), taken:
+        train(settings(), tmp_path / "run", ONE)
+
+
+def test_a_folder_of_something_else_is_left_alone(settings, tmp_path):
+    (tmp_path / "checkpoints" / ".git").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="something in it that is no run. Give another --out"):
+        train(settings(), tmp_path, ONE)
+    assert [path.name for path in tmp_path.rglob("*")] == ["checkpoints", ".git"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"samples": {"prompts": ["<bob>"]}}, "samples.prompts: .*bob"),
+        ({"samples": {"steps": 0}}, "steps"),
+        ({"batch": 2, "loop": {"accumulate": 4}}, "give a batch of at least 4"),
+    ],
+)
+def test_a_typo_leaves_no_run(settings, tmp_path, wrong, told):
+    with pytest.raises(ConfigError, match=told):
+        train(settings(**wrong), tmp_path / "run", ONE)
+    with pytest.raises(ConfigError, match=told):
+        estimate(settings(**wrong), ONE)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_seed_too_large_for_a_generator_is_told(settings):
+    with pytest.raises(ConfigError, match="seed=99999999999999999999: give one below"):
+        settings(seed=99999999999999999999)
+
+
+def test_a_spoilt_record_of_the_data_is_told(whole, tmp_path):
+    run = copied(whole, tmp_path)
+    (run / "run.json").write_text("{")
+    with pytest.raises(DamagedFileError, match="run.json: cannot be read .*which data this run saw"):
+        resume(run, ONE, NOTHING)
+
+
+def test_a_curve_folder_that_cannot_be_written_is_told(settings, tmp_path, monkeypatch):
+    import torch.utils.tensorboard as board
+
+    def refuse(*_, **__):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(board, "SummaryWriter", refuse)
+    with pytest.raises(WriteError, match="tensorboard: not written .Read-only file.*tensorboard=false"):
+        train(settings(samples={"people": 0}), tmp_path / "run", ONE)
+
+
+def test_folders_are_found_from_anywhere(settings, tiny_stack, faces, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "stack").symlink_to(tiny_stack)
+    (tmp_path / "faces").symlink_to(faces)
+    monkeypatch.chdir(tmp_path)
+    settled = settings(samples={"people": 0}, loop={"steps": 1, "schedule": {"warmup_steps": 0}})
+    given = replace(settled, stack="stack", data="~/faces")
+    assert estimate(given, ONE).data["samples"] == 12
+    train(given, tmp_path / "run", ONE)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert resume(tmp_path / "run", ONE, over(stack="../stack", data="~/faces", loop={"steps": 2})).step == 2
+
+
+def test_a_replay_has_the_settings_of_its_step(settings, tmp_path):
+    run = tmp_path / "run"
+    loop = {"keep_last": 9, "schedule": {"decay": "constant", "warmup_steps": 0}}
+    train(settings(samples={"people": 0}, loop={"steps": 2, "save_steps": 1, **loop}), run, ONE)
+    resume(run, ONE, over(batch=2, loop={"steps": 4}))
+    told = {row["step"]: row["reconstruct"] for row in metrics(run) if "reconstruct" in row}
+    for step, batch in ((2, 4), (4, 2)):
+        (part,) = replay(run, step, ONE).parts
+        assert len(part.names) == batch
+        assert part.terms["reconstruct"] == pytest.approx(told[step], rel=1e-4)
+    shutil.rmtree(checkpoint.folder_of(run, 2))
+    with pytest.raises(MissingFileError, match="no checkpoint between step 3 and the change of its settings"):
+        replay(run, 3, ONE)
+
+
+def test_curves_of_steps_that_are_done_again_are_there_once(whole, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = copied(whole, tmp_path)
+    shutil.rmtree(checkpoint.folder_of(run, 4))
+    resume(run, ONE, NOTHING)
+    events = EventAccumulator(str(run / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("reconstruct")] == [1, 2, 3, 4]
+
+
+def test_a_run_begins_with_the_newest_whole_checkpoint_of_another_or_its_best(whole, tmp_path):
+    run = copied(whole, tmp_path)
+    newest, before = checkpoint.folder_of(run, 4), checkpoint.folder_of(run, 2)
+    assert (run / "encoder" / "config.json").is_file()
+    assert find_encoder(run) == newest / "encoder"
+    (newest / "encoder" / "model.safetensors").write_bytes(b"")
+    assert find_encoder(run) == before / "encoder"
+    assert find_encoder(f"{run}:best") == before / "encoder"
+    for place in (newest, newest / "encoder"):
+        with pytest.raises(DamagedFileError, match="not what was written"):
+            find_encoder(place)

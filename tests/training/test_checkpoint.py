@@ -214,3 +214,67 @@ def test_files_of_another_kind_under_the_right_names_are_told(tmp_path, name, te
     (folder / checkpoint.HASHES).write_text(json.dumps(hashes))
     with pytest.raises(DamagedFileError, match=f"{name}: cannot be read"):
         fit(Line(), config(2), tmp_path)
+
+
+def test_damaged_later_checkpoints_do_not_push_out_the_good_one(tmp_path):
+    fit(Line(), config(3, save_steps=1, keep_last=3), tmp_path)
+    for step in (2, 3):
+        (checkpoint.folder_of(tmp_path, step) / checkpoint.WEIGHTS).write_bytes(b"")
+    fit(Line(signal_at=2), config(9, save_steps=0, keep_last=1, keep_best=0), tmp_path)
+    assert names(tmp_path) == [2]
+    checkpoint.verify(checkpoint.folder_of(tmp_path, 2))
+
+
+def test_what_others_put_beside_the_checkpoints_is_left_alone(tmp_path):
+    fit(Line(), config(2, save_steps=1), tmp_path)
+    foreign = [tmp_path / "checkpoints" / name for name in (".git", "step-best", "step-000000002-backup")]
+    for folder in foreign:
+        folder.mkdir()
+    fit(Line(), config(5, save_steps=1, keep_last=1, keep_best=0), tmp_path)
+    assert all(folder.is_dir() for folder in foreign)
+    assert names(tmp_path) == [5]
+    assert checkpoint.latest(tmp_path) == checkpoint.folder_of(tmp_path, 5)
+
+
+def test_the_best_checkpoint_is_one_that_is_whole(tmp_path):
+    figures = iter([1.0, 2.0, 3.0])
+    fit(Line(), config(3, save_steps=1, keep_last=3), tmp_path, hooks=Hooks(validate=lambda: next(figures)))
+    (checkpoint.folder_of(tmp_path, 1) / checkpoint.WEIGHTS).write_bytes(b"")
+    assert checkpoint.best(tmp_path) == checkpoint.folder_of(tmp_path, 2)
+
+
+def test_trouble_of_a_validation_is_not_told_as_a_full_disk(tmp_path):
+    def validate():
+        raise OSError(5, "the photos are gone")
+
+    with pytest.raises(OSError, match="the photos are gone"):
+        fit(Line(), config(1), tmp_path, hooks=Hooks(validate=validate))
+
+
+def test_a_file_where_the_run_should_be_is_told(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for place in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(ConfigError, match="a file is in the way. Give a folder"):
+            fit(Line(), config(1), place)
+
+
+def test_without_locks_a_run_warns_and_goes_on(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(checkpoint, "fcntl", None)
+    assert fit(Line(), config(1), tmp_path).finished
+    assert "cannot be locked" in caplog.text
+
+
+@pytest.mark.parametrize("wrong", [{"step": -5}, {"parts": 0}])
+def test_a_state_out_of_range_is_none(tmp_path, wrong):
+    fit(Line(), config(1), tmp_path)
+    path = checkpoint.folder_of(tmp_path, 1) / checkpoint.STATE
+    path.write_text(json.dumps(json.loads(path.read_text()) | wrong))
+    with pytest.raises(DamagedFileError, match="state.json: cannot be read .no state of a run"):
+        checkpoint.read_state(path.parent)
+
+
+def test_folders_of_a_checkpoint_reach_the_disk_too(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(checkpoint, "_to_disk", lambda path: seen.append(path.name))
+    checkpoint.write(tmp_path / "step-000000001", lambda beside: (beside / "encoder").mkdir())
+    assert "encoder" in seen

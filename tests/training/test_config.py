@@ -69,6 +69,7 @@ def test_key_value_is_stronger_than_the_file():
         ("span=0.5,0.9", "span", (0.5, 0.9)),
         ("span=[0.5, 0.9]", "span", (0.5, 0.9)),
         ('prompts=["a, b", "c"]', "prompts", ("a, b", "c")),
+        ("prompts=a photo of <person>, smiling", "prompts", ("a photo of <person>, smiling",)),
         ("weights.eyes=2", "weights", {"eyes": 2.0}),
     ],
 )

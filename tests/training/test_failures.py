@@ -117,6 +117,8 @@ def test_what_cannot_be_replayed_is_told(tmp_path):
     fit(Line(), config(2), tmp_path)
     with pytest.raises(MissingFileError, match="failed: no step stopped this run. Name one with --step"):
         replay(Line(), config(2), tmp_path)
+    with pytest.raises(MissingFileError, match="no step 40 yet: the last one that it tells of is 2"):
+        replay(Line(), config(2), tmp_path, step=40)
     with pytest.raises(MissingFileError, match="no checkpoint before step 2.*keep_last"):
         replay(Line(), config(2), tmp_path, step=2)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from adaface.errors import ConfigError, MissingExtra
+from adaface.errors import ConfigError, FormatError, MissingExtra
 from adaface.training.loop import fit
 from adaface.training.optim import Optimizers, rate_factor
 from adaface.training.plan import Part
@@ -122,6 +122,9 @@ def test_prodigy_without_its_package_names_the_command(monkeypatch):
 def test_settings_out_of_range_are_named():
     for values, said in (
         ({"name": "sgd"}, "optimizer.name=sgd: there are adamw, prodigy, muon"),
+        ({"learning_rate": float("inf")}, "optimizer.learning_rate=inf: give a number that is not infinite"),
+        ({"d_coef": float("inf")}, "optimizer.d_coef=inf: give a number that is not infinite"),
+        ({"muon_rate": float("inf")}, "optimizer.muon_rate=inf: give a number that is not infinite"),
         ({"learning_rate": 0.0}, "optimizer.learning_rate=0.0: give one above 0"),
         ({"betas": (0.9, 1.0)}, "optimizer.beta2=1.0: give 0 <= beta2 < 1"),
         ({"betas": (0.9,)}, r"optimizer.betas=\[0.9\]: give two numbers"),
@@ -136,3 +139,39 @@ def test_settings_out_of_range_are_named():
     ):
         with pytest.raises(ConfigError, match=said):
             ScheduleConfig(**values)
+
+
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("adamw", {"weight_decay": 0.5, "betas": (0.5, 0.6)}),
+        ("muon", {"momentum": 0.5, "weight_decay": 0.5}),
+        ("prodigy", {"d_coef": 3.0, "betas": (0.5, 0.6)}),
+    ],
+)
+def test_changed_settings_of_an_optimiser_count_when_a_run_goes_on(name, changed):
+    def made(**values):
+        weights = dict(Line().modules["line"].named_parameters())
+        return Optimizers(weights, set(), OptimizerConfig(name=name, **values))
+
+    before, after = made(), made(**changed)
+    for weight in (w for part in before.parts.values() for g in part.param_groups for w in g["params"]):
+        weight.grad = torch.ones_like(weight)
+    before.step(1.0)
+    after.load_state_dict(before.state_dict())
+    old, new = before.parts[name].param_groups[0], after.parts[name].param_groups[0]
+    assert {key: new[key] for key in changed} == changed
+    kept = {"d", "d_max", "d_numerator", "k"} & old.keys()
+    assert {key: new[key] for key in kept} == {key: old[key] for key in kept}
+    assert bool(kept) == (name == "prodigy")
+
+
+@pytest.mark.parametrize(
+    "state",
+    [{}, 5, {"state": {}, "param_groups": []}, {"state": {}, "param_groups": [{}]},
+     {"state": {}, "param_groups": [{"params": [0, 1, 2, 3]}]}],
+)  # fmt: skip
+def test_a_state_that_is_none_is_told(state):
+    optimizers = Optimizers(dict(Line().modules["line"].named_parameters()), set(), OptimizerConfig())
+    with pytest.raises(FormatError, match="the state of adamw is none .*init_from"):
+        optimizers.load_state_dict({"adamw": state})

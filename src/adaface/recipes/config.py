@@ -48,9 +48,10 @@ class TrainConfig:
     data: a folder of `adaface prepare`. stack: the models, "mini" or a folder with a stack.json. init_from:
     where the trained weights start: an encoder folder, a run (RUN its newest checkpoint, RUN:best its best),
     one of its checkpoints, "stack" for the stack's own encoder; none for the recipe's own start. batch:
-    samples a step, of all processes and accumulated parts together: their number changes nothing of what is learned. workers: threads of each
-    process that read samples. validation: samples of a fixed draw whose loss decides which checkpoint is the
-    best; 0 takes the mean loss since the checkpoint before. tensorboard: curves in the run's folder.
+    samples a step, of all processes and accumulated parts together: their number changes nothing of what is
+    learned. workers: threads of each process that read samples. validation: samples of a fixed draw whose
+    loss decides which checkpoint is the best; 0 takes the mean loss since the checkpoint before. tensorboard:
+    curves in the run's folder.
     """
 
     recipe: str

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from adaface.recipes.config import TrainConfig
+from adaface.recipes.config import TrainConfig, resolved
 from adaface.recipes.registry import open_recipe
 from adaface.training.config import to_plain
 from adaface.training.distributed import Ranks
@@ -86,6 +86,7 @@ class Estimate:
 
 def estimate(config: TrainConfig, ranks: Ranks) -> Estimate:
     """Open a recipe, do some steps of it, and let go of it. Raises what opening it raises."""
+    config = resolved(config)
     ranks.check(config.batch, config.loop.accumulate)
     recipe = open_recipe(config, ranks.device)
     try:

@@ -214,9 +214,7 @@ def forget_after(run: Path, newest: Path) -> None:
             try:
                 drop(folder)
             except OSError as error:
-                raise WriteError(
-                    f"{folder}: damaged, and not removed ({error.strerror}). Remove it"
-                ) from error
+                raise WriteError(f"{folder}: damaged, not removed ({error.strerror}). Do it") from error
 
 
 def prune(run: Path, *, keep_last: int, keep_best: int) -> None:
