@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from adaface.encoder.inverse import AdaFaceEncoder
 from adaface.errors import ConfigError, DamagedFileError, FormatError, MissingFileError, WriteError
+from adaface.recipes import run as runs
 from adaface.recipes.estimate import estimate
 from adaface.recipes.opening import find_encoder
 from adaface.recipes.registry import load_config
@@ -213,10 +214,18 @@ def test_what_is_refused_changes_nothing_of_the_run(whole, tmp_path, held):
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
-def test_two_that_begin_in_one_folder_are_kept_apart(settings, tmp_path):
-    taken = pytest.raises(ConfigError, match="another process trains in it")
-    with checkpoint.alone(tmp_path / "run"), taken:
-        train(settings(), tmp_path / "run", ONE)
+def test_two_that_begin_in_one_folder_are_kept_apart(settings, tmp_path, monkeypatch):
+    """The second one comes while the first one still opens its models."""
+    config, opened = settings(samples={"people": 0}, loop=SHORT), runs.open_recipe
+
+    def slow(*arguments):
+        monkeypatch.setattr(runs, "open_recipe", opened)
+        with pytest.raises(ConfigError, match="another process trains in it"):
+            train(config, tmp_path / "run", ONE)
+        return opened(*arguments)
+
+    monkeypatch.setattr(runs, "open_recipe", slow)
+    assert train(config, tmp_path / "run", ONE).finished
 
 
 def test_a_folder_of_something_else_is_left_alone(settings, tmp_path):

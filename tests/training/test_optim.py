@@ -175,3 +175,8 @@ def test_a_state_that_is_none_is_told(state):
     optimizers = Optimizers(dict(Line().modules["line"].named_parameters()), set(), OptimizerConfig())
     with pytest.raises(FormatError, match="the state of adamw is none .*init_from"):
         optimizers.load_state_dict({"adamw": state})
+
+
+def test_prodigy_prints_nothing_into_a_commands_output(capsys):
+    Optimizers({"w": nn.Parameter(torch.ones(3))}, set(), OptimizerConfig(name="prodigy"))
+    assert capsys.readouterr().out == ""

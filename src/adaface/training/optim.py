@@ -1,7 +1,9 @@
 """The optimisers, and the learning rate over their steps."""
 
+import io
 import math
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from typing import Any
 
 import torch
@@ -119,14 +121,15 @@ def _adamw(weights: list[nn.Parameter], config: OptimizerConfig) -> Optimizer:
 
 def _prodigy(weights: list[nn.Parameter], config: OptimizerConfig) -> Optimizer:
     """As the original's: bias correction on, no safeguard for the warm-up."""
-    made: Optimizer = require("prodigyopt", extra="train").Prodigy(
-        weights,
-        lr=config.rate,
-        betas=config.betas,
-        weight_decay=config.weight_decay,
-        d_coef=config.d_coef,
-        use_bias_correction=True,
-    )
+    with redirect_stdout(io.StringIO()):  # it prints there how it decays the weights
+        made: Optimizer = require("prodigyopt", extra="train").Prodigy(
+            weights,
+            lr=config.rate,
+            betas=config.betas,
+            weight_decay=config.weight_decay,
+            d_coef=config.d_coef,
+            use_bias_correction=True,
+        )
     return made
 
 
