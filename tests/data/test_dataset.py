@@ -238,3 +238,21 @@ def test_a_picture_that_was_never_one_is_told(tmp_path):
     dataset = one_picture(tmp_path, image=b"not a picture")
     with pytest.raises(DatasetError, match="picture person0-0 cannot be decoded"):
         dataset[0]
+
+
+@pytest.mark.parametrize("name", ["class_words", "keys", "people"])
+@pytest.mark.parametrize("part", ["letters", "offsets"])
+def test_an_index_without_a_table_of_texts_is_told(folder, name, part):
+    path = folder / "index.safetensors"
+    data, other = path.read_bytes(), f"{name}.{part}"
+    path.write_bytes(data.replace(f'"{other}"'.encode(), f'"{"x" * len(other)}"'.encode()))
+    with pytest.raises(DatasetError, match=rf"index\.safetensors: column {name}\.{part}"):
+        FaceDataset(folder)
+
+
+@pytest.mark.parametrize("name", ["dataset.json", "index.safetensors", "shard-000000.tar"])
+def test_a_folder_in_the_place_of_a_file_is_told(folder, name):
+    (folder / name).unlink()
+    (folder / name).mkdir()
+    with pytest.raises(DatasetError, match=rf"{name}: cannot be read \(Is a directory\)"):
+        FaceDataset(folder)[0]

@@ -197,3 +197,12 @@ def test_equal_coins_have_equal_augmentations(dataset):
     coins = fixed_augments("alice", 1, seed=0)[0]
     assert Augment(**json.loads(json.dumps(vars(coins)))) == coins
     assert np.float32(coins.scale) == coins.scale
+
+
+def test_latents_of_the_data_set_before_are_none(tmp_path):
+    first = FaceDataset(write_tiny_data(tmp_path / "data", people=3, photos=3))
+    assert not LatentCache.there(first)
+    encode(first)
+    assert LatentCache.there(first)
+    second = FaceDataset(write_tiny_data(tmp_path / "data", people=3, photos=3, seed=1))
+    assert not LatentCache.there(second)

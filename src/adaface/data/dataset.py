@@ -21,6 +21,8 @@ from adaface.data.layout import CORNERS, LANDMARKS, PARTS, ShardReader, read_car
 from adaface.errors import DatasetError
 from adaface.files import sha256
 
+_TABLES = ("people", "keys", "class_words")  # of texts
+
 
 @dataclass(frozen=True, eq=False)
 class Sample:
@@ -190,6 +192,9 @@ class FaceDataset(Sequence[Sample]):
                 raise DatasetError(
                     f"{path}: column {name} is {found}, and dataset.json says {shape}. {REPAIR}"
                 )
+        for name in (f"{table}.{part}" for table in _TABLES for part in ("letters", "offsets")):
+            if name not in columns or columns[name].ndim != 1:
+                raise DatasetError(f"{path}: column {name} lacks, or is no table of texts. {REPAIR}")
         return columns
 
     def _row(self, row: int) -> int:

@@ -132,7 +132,8 @@ def places(
 def open_columns(path: Path) -> tuple[dict[str, Column], dict[str, str]]:
     """Columns of a safetensors file as arrays over the mapped file, and its metadata.
 
-    Raises MissingFileError: no such file. DatasetError: it is cut off, or no such file as `header` begins.
+    Raises MissingFileError: no such file. DatasetError: it cannot be read, is cut off, or no such
+    file as `header` begins.
     """
     try:
         with path.open("rb") as stream:
@@ -141,6 +142,8 @@ def open_columns(path: Path) -> tuple[dict[str, Column], dict[str, str]]:
             mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
     except FileNotFoundError as error:
         raise MissingFileError(f"{path}: no such file. {REPAIR}") from error
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror or error}). {REPAIR}") from error
     metadata = entries.pop("__metadata__", {})
     columns = dict(_views(mapped, begin, entries, path))
     return columns, metadata

@@ -141,8 +141,12 @@ class LatentCache:
 
     @staticmethod
     def there(dataset: FaceDataset) -> bool:
-        """Whether a data set has latents."""
-        return (dataset.folder / LATENTS).is_file()
+        """Whether a data set has latents: its own, not those of one that lay in its folder before.
+
+        Raises DatasetError: they are cut off or damaged.
+        """
+        path = dataset.folder / LATENTS
+        return path.is_file() and open_columns(path)[1].get("data") == dataset.hash
 
     def __len__(self) -> int:
         return len(self._dataset)

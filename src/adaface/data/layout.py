@@ -55,9 +55,12 @@ class ShardReader:
             place = f"shard {shard} of {len(self._names)}, byte {begin} + {length}"
             raise DatasetError(f"{self._folder}: the index is damaged: it names {place}. {REPAIR}")
         file = self._file(shard)
-        data = os.pread(file.handle, length, begin)
+        path = self._folder / self._names[shard]
+        try:
+            data = os.pread(file.handle, length, begin)
+        except OSError as error:
+            raise DatasetError(f"{path}: cannot be read ({error.strerror}). {REPAIR}") from error
         if len(data) != length:
-            path = self._folder / self._names[shard]
             raise DatasetError(f"{path}: cut off: nothing at byte {begin + len(data)}. {REPAIR}")
         return data
 
@@ -72,6 +75,8 @@ class ShardReader:
                     self._open[shard] = _File(path)
                 except FileNotFoundError as error:
                     raise MissingFileError(f"{path}: no such file. {REPAIR}") from error
+                except OSError as error:
+                    raise DatasetError(f"{path}: cannot be read ({error.strerror}). {REPAIR}") from error
             self._open.move_to_end(shard)
             while len(self._open) > self._most:
                 self._open.popitem(last=False)
@@ -91,6 +96,8 @@ def read_card(folder: Path) -> dict[str, Any]:
         raise MissingFileError(
             f"{folder}: no prepared data set ({CARD} is not there). Make one: adaface prepare PHOTOS {folder}"
         ) from error
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror}). {REPAIR}") from error
     except ValueError as error:
         raise DatasetError(f"{path}: not JSON ({error}). {REPAIR}") from error
     if not isinstance(card, dict) or card.get("kind") != KIND:
