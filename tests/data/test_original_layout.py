@@ -126,3 +126,19 @@ def test_the_originals_layout_is_read_again(tmp_path):
     assert abs(float(first[0].mask.float().mean()) - 0.5) < 0.05
     words = read_person_types(again / "meta_subj2person_type.json")
     assert words == {"ann": "girl", "bob": "girl"}
+
+
+def test_a_photo_never_lies_where_a_mask_does(tmp_path):
+    raw = tmp_path / "raw"
+    for k, name in enumerate(("p.jpg", "p_mask.jpg", "p_MASK.webp", "p_2.png")):
+        save(
+            photo(RED, k), raw / "ann" / name, **({"lossless": True} if "webp" in name else {"format": "PNG"})
+        )
+    made(tmp_path / "out", [raw], original_layout=True, parser=Always(LeftHalf()))
+    folder = tmp_path / "out" / "original" / "people" / "ann"
+    names = {path.name for path in folder.glob("*.png")}
+    masks = {name for name in names if name.lower().endswith("_mask.png")}
+    assert len(names) == 8 and names - masks == {name.replace("_mask.png", ".png") for name in masks}
+    for name in names:
+        with Image.open(folder / name) as picture:
+            assert picture.mode == ("L" if name in masks else "RGB")

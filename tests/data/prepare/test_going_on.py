@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from adaface.data.dataset import FaceDataset
 from adaface.data.executors import run_chunks
 from adaface.data.prepare.looking import stage as stage_module
 from adaface.errors import ConfigError, FormatError, WriteError
@@ -192,3 +193,89 @@ def test_two_at_once_in_one_folder_are_refused(make, out):
         run_chunks(chunks, stage)
 
     assert make(runner=second).fresh
+
+
+def test_changed_facts_beside_the_photos_need_restart_once_it_is_finished(make, raw, out):
+    make()
+    (raw / "ann" / "metainfo.json").write_text('{"person_type": "woman"}')
+    with pytest.raises(ConfigError, match="the photos or facts beside them have changed since"):
+        make()
+    make(restart=True)
+    assert FaceDataset(out).class_words == ("woman", "person")
+
+
+def test_damaged_facts_are_told_before_any_look(make, raw, out):
+    (raw / "ann" / "metainfo.json").write_text("{")
+    with pytest.raises(FormatError, match=r"metainfo\.json: not readable as JSON"):
+        make(runner=lambda chunks, stage: pytest.fail("nothing is looked at"))
+    assert not out.exists()
+
+
+def test_a_data_set_is_not_taken_for_photos(make, out, tmp_path):
+    make()
+    with pytest.raises(ConfigError, match=r"a data set that was prepared .* not a folder of photos.*--ray"):
+        make(out, to=tmp_path / "headnode")
+    assert not (tmp_path / "headnode").exists()
+
+
+def test_a_restart_that_was_interrupted_goes_on(make, many, out):
+    make(many)
+    first, second, third = Stops(1), Stops(1), Stops(9)
+    for runner in (first, second):
+        with pytest.raises(KeyboardInterrupt):
+            make(many, restart=True, runner=runner)
+    assert second.given == first.given[1:]
+    make(many, restart=True, runner=third)
+    assert third.given == first.given[2:]
+
+
+def test_a_restart_looks_anew_at_what_was_begun_without_it(make, many):
+    first, second = Stops(1), Stops(9)
+    with pytest.raises(KeyboardInterrupt):
+        make(many, runner=first)
+    make(many, restart=True, runner=second)
+    assert second.given == first.given
+
+
+def test_chunks_that_a_kill_at_the_very_end_left_are_removed(make, out):
+    make()
+    (out / ".work" / "000000-x").mkdir(parents=True)
+    assert not make().fresh
+    assert not (out / ".work").exists()
+
+
+@pytest.mark.parametrize("lacks", ["settings", "inputs", "result"])
+def test_a_note_that_lacks_something_is_no_note(make, out, lacks):
+    make()
+    note = json.loads((out / "prepare.json").read_text())
+    del note[lacks]
+    (out / "prepare.json").write_text(json.dumps(note))
+    with pytest.raises(ConfigError, match="not a note of this adaface prepare"):
+        make()
+
+
+def test_without_locks_the_work_is_done_all_the_same(make, monkeypatch):
+    import fcntl
+
+    def refused(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    assert make().fresh
+
+
+def test_a_lock_that_was_taken_away_just_now_holds_nothing(make, out, monkeypatch):
+    """The other command ends between our opening of its file and our locking of it."""
+    import fcntl
+
+    flock = fcntl.flock
+
+    def late(stream, how):
+        (out / ".adaface-prepare.lock").unlink()
+        (out / ".adaface-prepare.lock").write_text("a third one's")
+        flock(stream, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with pytest.raises(ConfigError, match="another adaface prepare is at work there"):
+        make()
+    assert (out / ".adaface-prepare.lock").read_text() == "a third one's"

@@ -1,14 +1,25 @@
 """Copies, and who belongs to a person: the decisions by themselves."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from adaface.data.prepare.judging import duplicates
 from adaface.data.prepare.judging.duplicates import fingerprint, near_pairs, portrait
-from adaface.data.prepare.judging.identity import ANTELOPE, SFACE, IdentityThreshold, belonging, threshold_of
+from adaface.data.prepare.judging.identity import (
+    ANTELOPE,
+    SFACE,
+    IdentityThreshold,
+    belonging,
+    measured,
+    threshold_of,
+)
+from adaface.errors import ConfigError
+from adaface.face.analyzer import FaceAnalyzer
 from adaface.face.images import load_image
-from adaface.face.recognize import unit
-from tiny_photos import RED, encoded, photo
+from adaface.face.recognize import ARCFACE, unit
+from tiny_photos import RED, ColourRecognizer, MarkDetector, encoded, photo
 
 PLAIN = IdentityThreshold(0.5, 0.5)
 
@@ -129,3 +140,25 @@ def test_each_recogniser_has_its_own_figures():
 def test_drawn_photos_of_one_person_are_no_copies_of_each_other():
     pictures = [np.asarray(photo(RED, k).crop((78, 68, 178, 168))) for k in range(6)]
     assert near_pairs(*crops(pictures)) == []
+
+
+def test_a_figure_that_is_only_a_guess_counts_as_none():
+    guess = replace(ARCFACE, name="mine-12345678")
+    assert measured(guess) is None and measured(replace(guess, same_person=0.31)) == 0.31
+    assert measured(object()) is None
+
+
+def test_who_has_no_figure_must_give_one_or_keep_everybody(make, raw, tmp_path):
+    analyzer = Unmeasured()
+    with pytest.raises(ConfigError, match=r"recogniser new: nobody has measured .*--same-person.*--keep-all"):
+        make(analyzer=analyzer)
+    assert make(analyzer=analyzer, settings={"same_person": 0.8}).kept == 6
+    assert make(analyzer=analyzer, settings={"filter_people": False}, to=tmp_path / "b").kept == 6
+    assert make(analyzer=analyzer, mixed_roots=[raw], to=tmp_path / "c").kept == 6
+
+
+class Unmeasured:
+    """Makes a recogniser of which nobody knows a figure."""
+
+    def __call__(self):
+        return FaceAnalyzer(MarkDetector(), ColourRecognizer("new", same_person=None))

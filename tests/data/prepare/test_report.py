@@ -102,3 +102,22 @@ def test_the_sheet_shows_some_of_everybody(make, out):
     with Image.open(out / "contact_sheet.jpg") as sheet:
         assert sheet.width > 6 * SIDE
         assert sheet.getpixel((6 + SIDE // 2 + 4, 6 + SIDE // 2))[0] > 120  # Ann's red face
+
+
+def test_a_rarer_reason_keeps_its_place_beside_a_common_one(make, raw, out, monkeypatch):
+    monkeypatch.setattr(report_module, "MOST_SHOWN", 2)
+    for k in range(4):
+        save(photo(RED, 50 + k, side=30), raw / "ann" / f"small{k}.png")
+    (raw / "bob" / "broken.jpg").write_bytes(b"hello")
+    make()
+    text = (out / "report.html").read_text()
+    page = Page(text)
+    assert all(f"id='{link[1:]}'" in text for link in page.links) and len(page.links) == 2
+    assert "The others: raw/ann/small2.png, raw/ann/small3.png." in page.text
+
+
+def test_the_figures_of_the_identity_filter_are_written_down(make, out):
+    make(settings={"same_person": 0.7})
+    figures = {"pair": 0.7, "mean": 0.7}
+    assert json.loads((out / "prepare.json").read_text())["settings"]["least_similarity"] == figures
+    assert "least_similarity {'pair': 0.7, 'mean': 0.7}" in Page((out / "report.html").read_text()).text

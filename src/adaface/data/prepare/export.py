@@ -14,6 +14,7 @@ from adaface.data.original_layout import MASK, PERSON_TYPES, write_metainfo, wri
 from adaface.data.prepare.judging.judge import Verdict
 from adaface.data.prepare.judging.people import PersonSummary
 from adaface.data.prepare.looking.stage import Blobs, read_chunk
+from adaface.data.prepare.sources import printable
 from adaface.data.record import Chunk, FaceLook, Look, Photo
 from adaface.data.shards import Entry
 from adaface.errors import WriteError
@@ -77,8 +78,8 @@ def entry_of(kept: Kept, person: PersonSummary, image_type: str) -> Entry:
         photo_corners=face.corners,
         quality=face.quality,
         facts={
-            "root": _printable(photo.root),
-            "source": _printable(photo.path),
+            "root": photo.root,
+            "source": printable(photo.path),
             "source_sha256": look.sha256,
             "source_size": list(look.size),
             "face_px": round(face.face_px, 2),
@@ -111,7 +112,8 @@ def write_original_layout(out: Path, kept: Iterator[Kept], people: Mapping[str, 
         folders = _folders_of(people, beside)
         used: dict[str, set[str]] = {}
         for item in kept:
-            name = _unused(Path(item.photo.path).stem, used.setdefault(item.photo.person, set()))
+            own = used.setdefault(item.photo.person, set())
+            name = _unused(Path(item.photo.path).stem, own, Path(MASK).stem)
             _write_pair(folders[item.photo.person], name, item)
         for name, person in people.items():
             if person.kept and not person.mixed:
@@ -142,10 +144,13 @@ def _folders_of(people: Mapping[str, PersonSummary], root: Path) -> dict[str, Pa
     }
 
 
-def _unused(name: str, used: set[str]) -> str:
-    """`name`, or with a number behind it if `used` holds it already in any case of letters; noted there."""
+def _unused(name: str, used: set[str], ending: str | None = None) -> str:
+    """`name`, or with a number behind it if `used` holds it already in any case of letters; noted there.
+
+    ending: what no name may end in: a photo called p_mask would lie where the mask of p does.
+    """
     free, number = name, 2
-    while free.lower() in used:
+    while free.lower() in used or (ending is not None and free.lower().endswith(ending)):
         free, number = f"{name}_{number}", number + 1
     used.add(free.lower())
     return free
@@ -162,8 +167,3 @@ def _write_pair(folder: Path, name: str, item: Kept) -> None:
 
 def _slug(text: str, longest: int) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "-", text)[:longest].strip("-")
-
-
-def _printable(text: str) -> str:
-    """File names may hold bytes that are no text; JSON and pages show them as escapes."""
-    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,11 +1,12 @@
 """The folder that a data set is written to: whose it is, what was begun in it, what may be done there."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from adaface.data.layout import CARD
 from adaface.errors import ConfigError, WriteError
@@ -14,12 +15,22 @@ from adaface.files import write_atomic
 NOTE, WORK, LOCK = "prepare.json", ".work", ".adaface-prepare.lock"
 KIND, VERSION = "adaface-prepare", 1
 BEGUN, DONE = "begun", "done"
+RESULT = {"photos": int, "kept": int, "people": int, "rejected": dict, "empty": list, "passed_over": int}
+RESULT |= {"hash": str}  # what a finished run writes down
 
 
 def check_places(out: Path, roots: Sequence[Path]) -> None:
-    """Raises ConfigError: `out` lies in one of the photos' folders, or one of these in `out`."""
+    """Raises ConfigError: `out` lies in one of the photos' folders, or one of these in `out`, or is itself a
+    data set.
+    """
     place = out.expanduser().resolve()
     for root in roots:
+        if (root / NOTE).is_file():
+            raise ConfigError(
+                f"{root}: a data set that was prepared ({NOTE} is in it), not a folder of photos. Name the "
+                "photos first and the one folder for the data set last; an address behind --ray has a port "
+                "(HEAD:6379)"
+            )
         if place.is_relative_to(root.resolve()):
             raise ConfigError(
                 f"{out}: lies inside of the photos' folder {root}: its pictures would be taken for photos "
@@ -34,8 +45,8 @@ def check_places(out: Path, roots: Sequence[Path]) -> None:
 def begin(out: Path, settings: dict[str, Any], inputs: str, *, restart: bool) -> dict[str, Any] | None:
     """Make `out` ours; what was done there before with these settings and photos is gone on with.
 
-    settings: JSON. inputs: digest of the photos. restart: make everything anew. Returns the note of a
-    finished data set if there is nothing left to do, else None.
+    settings: JSON. inputs: digest of the photos. restart: make everything anew; after an interruption of the
+    same it goes on. Returns the note of a finished data set if there is nothing left to do, else None.
     Raises ConfigError: `out` is not empty and not ours, or was made with other settings or of other photos.
     WriteError: it cannot be written.
     """
@@ -49,10 +60,17 @@ def begin(out: Path, settings: dict[str, Any], inputs: str, *, restart: bool) ->
                     "--restart to make it anew, or choose another folder"
                 )
             return note
-    if restart:
+    if restart and not _restarted(note, settings):
         shutil.rmtree(out / WORK, ignore_errors=True)
-    write_note(out, {"state": BEGUN, "settings": settings, "inputs": inputs})
+    write_note(out, {"state": BEGUN, "settings": settings, "inputs": inputs, "restart": restart})
     return None
+
+
+def _restarted(note: dict[str, Any] | None, settings: dict[str, Any]) -> bool:
+    """Whether what lies there was begun by the same --restart, and is not finished."""
+    if note is None or note["state"] != BEGUN or note.get("restart") is not True:
+        return False
+    return bool(note["settings"] == json.loads(json.dumps(settings)))
 
 
 def write_note(out: Path, note: dict[str, Any]) -> None:
@@ -83,14 +101,29 @@ def locked(out: Path) -> Iterator[None]:
     with stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ConfigError(
-                f"{out}: another adaface prepare is at work there. Wait until it ends"
-            ) from error
+            ours = True
+        except BlockingIOError as error:
+            raise _at_work(out) from error
+        except OSError:  # a file system without locks
+            ours = False
+        if ours and not _names(path, stream):  # who had it has just ended and taken the file away
+            raise _at_work(out)
         try:
             yield
         finally:
-            path.unlink(missing_ok=True)
+            if ours:
+                path.unlink(missing_ok=True)
+
+
+def _names(path: Path, stream: IO[str]) -> bool:
+    """Whether the file at `path` is the one that is open."""
+    with suppress(OSError):
+        return os.path.samestat(path.stat(), os.fstat(stream.fileno()))
+    return False
+
+
+def _at_work(out: Path) -> ConfigError:
+    return ConfigError(f"{out}: another adaface prepare is at work there. Wait until it ends")
 
 
 def _note(out: Path) -> dict[str, Any] | None:
@@ -108,12 +141,21 @@ def _note(out: Path) -> dict[str, Any] | None:
         return None
     try:
         note = json.loads(path.read_text(encoding="utf-8"))
-        known = note["kind"] == KIND and note["version"] == VERSION and note["state"] in (BEGUN, DONE)
-    except (ValueError, KeyError, TypeError, OSError):
+        known = note["kind"] == KIND and note["version"] == VERSION and _is_whole(note)
+    except (ValueError, KeyError, TypeError, AttributeError, OSError):
         known = False
     if not known:
         raise ConfigError(f"{path}: not a note of this adaface prepare. Choose another folder")
     return dict(note)
+
+
+def _is_whole(note: dict[str, Any]) -> bool:
+    """Whether a note holds what is read of it. Raises KeyError, TypeError: it does not."""
+    ours = isinstance(note["settings"], dict) and isinstance(note["inputs"], str)
+    if note["state"] != DONE:
+        return ours and note["state"] == BEGUN
+    result = note["result"]
+    return ours and {name: type(value) for name, value in result.items()} == RESULT
 
 
 def _check_settings(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ OUT holds prepare.json from the first moment on, which makes the folder ours, an
 looked at; dataset.json comes last. An interrupted run goes on where it was.
 """
 
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from adaface.data.executors import run_chunks
-from adaface.data.original_layout import PERSON_TYPES, read_person_types, write_person_types
+from adaface.data.original_layout import PERSON_TYPES, Metainfo, read_person_types, write_person_types
 from adaface.data.prepare.export import (
     Kept,
     drop_original_layout,
@@ -20,9 +21,9 @@ from adaface.data.prepare.export import (
     kept_photos,
     write_original_layout,
 )
-from adaface.data.prepare.judging.identity import IdentityThreshold, threshold_of
+from adaface.data.prepare.judging.identity import IdentityThreshold, measured, threshold_of
 from adaface.data.prepare.judging.judge import Verdict, judge
-from adaface.data.prepare.judging.people import summarize
+from adaface.data.prepare.judging.people import nobody, read_written, summarize
 from adaface.data.prepare.looking.stage import NamedAnalyzer, Stage, clear_half_done, read_chunk
 from adaface.data.prepare.outputs import DONE, WORK, begin, check_places, locked, write_note
 from adaface.data.prepare.settings import PrepareSettings, digest
@@ -31,10 +32,11 @@ from adaface.data.prepare.telling.report import Report, write_report
 from adaface.data.prepare.telling.sheet import spread, write_sheet
 from adaface.data.record import Chunk, Look, Photo
 from adaface.data.shards import ShardWriter
-from adaface.errors import NothingKeptError
+from adaface.errors import ConfigError, NothingKeptError
 from adaface.face.analyzer import FaceAnalyzer
 from adaface.face.traits.age_gender import AgeGenderBackend
 from adaface.face.traits.parse import FaceParser
+from adaface.face.types import FaceRecognizer
 
 CHUNK, FEW, SMALL_CHUNK = (
     64,
@@ -91,19 +93,26 @@ def prepare(request: Request, run: Runner = run_chunks, tell: Tell = lambda word
 
     run: calls the stage's worker with every chunk: `adaface.data.executors.run_chunks`, with workers and a
     bar if need be, or `adaface.data.executors.on_ray.run_chunks_on_ray`. tell: is told in words what is
-    being done. Raises ConfigError, MissingFileError: folders or settings that do not fit. WriteError: no
-    room; what is done is kept. NothingKeptError: no photo is fit; the report says why.
+    being done. Raises ConfigError, MissingFileError: folders or settings that do not fit. FormatError: a
+    file of facts is damaged. WriteError: no room; what is done is kept. ImageError: a file cannot be read
+    just now; the same. NothingKeptError: no photo is fit; the report says why.
     """
     out = Path(request.out).expanduser().resolve()  # workers may stand in another folder
     found = find_photos(request.data_roots, request.mixed_roots)
     check_places(out, [Path(root).expanduser() for root in (*request.data_roots, *request.mixed_roots)])
     given = {} if request.person_types is None else read_person_types(request.person_types)
+    people = dict.fromkeys(photo.person for photo in found.photos if not photo.mixed)
+    if strangers := nobody(given, found.folders):
+        some = ", ".join(strangers[:8]) + (" ..." if len(strangers) > 8 else "")
+        tell(f"{request.person_types}: nobody has the name of {len(strangers)} folders in it: {some}")
+    facts = _Facts(given, read_written(people, found.folders))
     stage = Stage(out / WORK, request.settings, request.analyzer, request.parser, request.traits)
     settings, threshold = _recorded(request)
-    inputs = digest([settings, [_state(photo) for photo in found.photos], given])
+    inputs = digest([settings, [_state(photo) for photo in found.photos], asdict(facts)])
     with locked(out):
         done = begin(out, settings, inputs, restart=request.restart)
         if done is not None:
+            shutil.rmtree(stage.work, ignore_errors=True)  # of a run that was killed at its very end
             return Prepared(out=out, fresh=False, **done["result"])
         chunks = plan_chunks(found.photos, digest(settings))
         clear_half_done(stage.work)
@@ -111,7 +120,7 @@ def prepare(request: Request, run: Runner = run_chunks, tell: Tell = lambda word
         left = [chunk for chunk in chunks if not (stage.work / chunk.name).is_dir()]
         if left:
             run(left, stage)
-        result = _finish(_Finish(request, out, found, chunks, given, settings, threshold, tell))
+        result = _finish(_Finish(request, out, found, chunks, facts, settings, threshold, tell))
         write_note(out, {"state": DONE, "settings": settings, "inputs": inputs, "result": result})
         shutil.rmtree(stage.work, ignore_errors=True)
     return Prepared(out=out, **result)
@@ -130,17 +139,30 @@ def plan_chunks(photos: Sequence[Photo], settings: str) -> list[Chunk]:
 def _recorded(request: Request) -> tuple[dict[str, Any], IdentityThreshold | None]:
     """The settings as they are recorded, with the models' names; and the identity filter's figures."""
     recognizer = request.analyzer().recognizer
-    figures = threshold_of(recognizer.name, getattr(recognizer, "same_person", None))
-    if request.settings.same_person is not None:
-        figures = IdentityThreshold(request.settings.same_person, request.settings.same_person)
+    figures = _figures(request, recognizer) if request.settings.filter_people else None
     recorded = {
         **asdict(request.settings),
         "recognizer": recognizer.name,
         "parser": None if request.parser is None else request.parser().name,
         "traits": None if request.traits is None else request.traits().name,
         "original_layout": request.original_layout,
+        "least_similarity": None if figures is None else asdict(figures),
     }
-    return recorded, figures if request.settings.filter_people else None
+    return recorded, figures
+
+
+def _figures(request: Request, recognizer: FaceRecognizer) -> IdentityThreshold | None:
+    """Of the identity filter; None: there is nobody to filter. Raises ConfigError: nobody knows any."""
+    if request.settings.same_person is not None:
+        return IdentityThreshold(request.settings.same_person, request.settings.same_person)
+    spec = getattr(recognizer, "spec", recognizer)
+    figures = threshold_of(recognizer.name, measured(spec))
+    if figures is None and request.data_roots:
+        raise ConfigError(
+            f"recogniser {recognizer.name}: nobody has measured how similar two photos of one person are to "
+            "it. Give --same-person COSINE (or same_person in its spec), or --keep-all to compare no photos"
+        )
+    return figures
 
 
 def _state(photo: Photo) -> list[object]:
@@ -153,8 +175,9 @@ def _size_and_time(file: Path) -> list[int]:
     try:
         found = file.stat()
     except OSError:  # the look at it will say why
-        return [0, 0]
-    return [found.st_size, found.st_mtime_ns]
+        return [0, 0, 0]
+    # who was refused and then permitted has changed neither size nor time
+    return [found.st_size, found.st_mtime_ns, int(os.access(file, os.R_OK))]
 
 
 def _tell_room(out: Path, photos: int, size: int, tell: Tell) -> None:
@@ -170,12 +193,20 @@ def _size(count: float) -> str:
 
 
 @dataclass(frozen=True)
+class _Facts:
+    """What is known of people beside their photos. given: by the user's file. written: by metainfo.json."""
+
+    given: Mapping[str, str]
+    written: Mapping[str, Metainfo]
+
+
+@dataclass(frozen=True)
 class _Finish:
     request: Request
     out: Path
     found: Found
     chunks: Sequence[Chunk]
-    given: Mapping[str, str]
+    facts: _Facts
     settings: dict[str, Any]
     threshold: IdentityThreshold | None
     tell: Tell
@@ -196,7 +227,7 @@ def _finish(job: _Finish) -> dict[str, Any]:
     job.tell("Comparing the photos")
     near = job.request.settings.drop_near_duplicates
     judged = judge(job.looks(), job.threshold, near_duplicates=near)
-    people = summarize(judged.verdicts, judged.guesses, job.found.folders, job.given)
+    people = summarize(judged.verdicts, judged.guesses, job.facts.written, job.facts.given)
     job.tell("Writing the report")
     report = Report(job.settings, job.found, judged.verdicts, people)
     write_report(job.out, report)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from adaface.errors import ConfigError
 
@@ -55,8 +55,3 @@ class PrepareSettings:
 def digest(data: object) -> str:
     """One hex digest of anything JSON can hold."""
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
-
-
-def as_json(settings: PrepareSettings, **models: str) -> dict[str, object]:
-    """The settings and the names of the models, as they are recorded with the data set."""
-    return {**asdict(settings), **models}

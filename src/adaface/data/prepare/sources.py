@@ -47,9 +47,14 @@ def find_photos(data_roots: Sequence[str | Path], mixed_roots: Sequence[str | Pa
     found, labels = Found(), _Names()
     for (given, _), (root, mixed) in zip(named, roots, strict=True):
         name = os.path.basename(os.path.abspath(given))  # noqa: PTH100, PTH119  # a link's own name
-        _search(found, root, labels.unused(name or "photos"), mixed)
+        _search(found, root, labels.unused(printable(name) or "photos"), mixed)
     found.photos.sort(key=lambda photo: labels.order(photo.root))  # stable: paths keep theirs
     return found
+
+
+def printable(text: str) -> str:
+    """File names may hold bytes that are no text; JSON, pages and tables show them as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _folder(root: str | Path) -> Path:
@@ -91,7 +96,7 @@ def _search(found: Found, root: Path, label: str, mixed: bool) -> None:
         _person(found, root, root, label, _free_name(found, label, label), mixed)
     else:
         for child in children:
-            name = _free_name(found, child.name, label)
+            name = _free_name(found, printable(child.name), label)
             _person(found, root, child, label, name, False)
         for photo in _photos_of(root, root, label, "", False, found, troubles, deeper=False):
             sentence = f"{photo.path} lies beside the folders of people. Move it into one of them"
@@ -138,9 +143,14 @@ def _photos_of(
     folder: Path, root: Path, label: str, person: str, mixed: bool, found: Found, troubles: list[OSError],
     *, deeper: bool,
 ) -> Iterator[Photo]:  # fmt: skip
+    seen = {folder.resolve()}
     for place, folders, names in _walk(folder, troubles.append):
         below = Path(place).relative_to(root)
-        folders[:] = sorted(name for name in folders if deeper and not _ignored(name))
+        named = sorted(name for name in folders if deeper and not _ignored(name))
+        folders[:] = [name for name in named if _is_new(Path(place, name), root, seen)]
+        found.passed_over += [
+            f"{(below / name).as_posix()} (a link)" for name in named if name not in folders
+        ]
         masks = {name for name in names if name.lower().endswith(MASK)}
         for name in sorted(names):
             path = (below / name).as_posix()
@@ -153,7 +163,17 @@ def _photos_of(
 
 
 def _walk(folder: Path, trouble: Callable[[OSError], None]) -> Iterator[tuple[str, list[str], list[str]]]:
-    return os.walk(folder, onerror=trouble)  # links to folders are not followed: they may lead in circles
+    return os.walk(folder, onerror=trouble, followlinks=True)  # `_is_new` keeps it from going in circles
+
+
+def _is_new(folder: Path, root: Path, seen: set[Path]) -> bool:
+    """Whether a folder is to be searched: not one whose photos are found anyway; noted in `seen`."""
+    real = folder.resolve()
+    back = folder.is_symlink() and (real.is_relative_to(root) or root.is_relative_to(real))
+    if back or real in seen:
+        return False
+    seen.add(real)
+    return True
 
 
 def _is_photo(name: str) -> bool:

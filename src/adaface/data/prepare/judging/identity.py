@@ -1,12 +1,12 @@
 """Which photos of a folder are the person's? Cosine to the mean of the others. Letters: n photos, F faces."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adaface.face.recognize import unit
+from adaface.face.recognize import ARCFACE, RecognizerSpec, unit
 from adaface.face.types import Floats
 
 _ROUNDS = 8  # of choosing faces and averaging; it settles after two or three
@@ -41,6 +41,14 @@ SFACE = IdentityThreshold(pair=0.34, mean=0.42)
 # what pairs of 0.45 give.
 ANTELOPE = IdentityThreshold(pair=0.45, mean=0.65)
 ANTELOPE_FILES = ("glintr100", "arcface")
+
+
+def measured(spec: object) -> float | None:
+    """The `same_person` of a recogniser's spec; None where there is none, or it is only ARCFACE's guess."""
+    found: float | None = getattr(spec, "same_person", None)
+    if isinstance(spec, RecognizerSpec) and spec == replace(ARCFACE, name=spec.name):
+        return None
+    return found
 
 
 def threshold_of(recognizer: str, same_person: float | None = None) -> IdentityThreshold | None:

@@ -2,7 +2,7 @@
 "person".
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,13 +31,13 @@ class PersonSummary:
 def summarize(
     verdicts: Iterable[Verdict],
     guesses: Mapping[str, Sequence[tuple[float, str]]],
-    folders: Mapping[str, Path],
+    written: Mapping[str, Metainfo],
     given: Mapping[str, str],
 ) -> dict[str, PersonSummary]:
     """Every person with a photo, in the order of `verdicts`.
 
-    guesses: (age, gender) of each person's photos. folders: where metainfo.json may lie. given: folder name
-    -> class word, which counts before anything else. Raises FormatError: a metainfo.json that is damaged.
+    guesses: (age, gender) of each person's photos. written: what metainfo.json says, as of `read_written`.
+    given: folder name -> class word, which counts before anything else.
     """
     photos: dict[str, list[Verdict]] = {}
     for verdict in verdicts:
@@ -48,22 +48,40 @@ def summarize(
             mixed=own[0].photo.mixed,
             photos=len(own),
             kept=sum(verdict.kept for verdict in own),
-            info=_info(name, own, guesses.get(name, ()), folders, given),
+            info=_info(name, own, guesses.get(name, ()), written, given),
         )
         for name, own in photos.items()
     }
 
 
+def read_written(people: Iterable[str], folders: Mapping[str, Path]) -> dict[str, Metainfo]:
+    """What metainfo.json says of each person; nobody where there is none.
+
+    Raises FormatError: one is damaged.
+    """
+    found = {name: read_metainfo(folders[name]) for name in people if name in folders}
+    return {name: info for name, info in found.items() if info != Metainfo()}
+
+
+def nobody(given: Mapping[str, str], people: Collection[str]) -> list[str]:
+    """Folder names in `given` that no person has."""
+    known = {*people, *(_folder_name(name) for name in people)}
+    return sorted(name for name in given if name not in known)
+
+
+def _folder_name(name: str) -> str:
+    return name.rpartition("/")[2]  # people of the same name under two roots have the root's before it
+
+
 def _info(
-    name: str, own: Sequence[Verdict], guesses: Sequence[tuple[float, str]], folders: Mapping[str, Path],
+    name: str, own: Sequence[Verdict], guesses: Sequence[tuple[float, str]], written: Mapping[str, Metainfo],
     given: Mapping[str, str],
 ) -> Metainfo:  # fmt: skip
     if own[0].photo.mixed:
         return Metainfo(person_type=UNKNOWN)
     likeness = [verdict.similarity for verdict in own if verdict.kept and verdict.similarity is not None]
     average = round(float(np.mean(likeness)), 4) if likeness else None
-    folder = folders.get(name)
-    written = read_metainfo(folder) if folder is not None else Metainfo()
-    found = written if written.person_type in WORDS else vote(guesses)
-    word = given.get(name, given.get(name.rpartition("/")[2])) or found.person_type or UNKNOWN
+    own_facts = written.get(name, Metainfo())
+    found = own_facts if own_facts.person_type in WORDS else vote(guesses)
+    word = given.get(name, given.get(_folder_name(name))) or found.person_type or UNKNOWN
     return replace(found, person_type=word, avg_sim=average)

@@ -1,9 +1,13 @@
 """One photo -> what is seen in it: steps that are pure functions, in the order they run. Letter: S pixels."""
 
+import errno
 import hashlib
 import io
 import re
+import stat
+import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,6 +41,9 @@ MOST_FACES = 4  # of a photo that are kept until it is known which one is meant
 FEW_LABELS = 9  # of 19 kinds of face parts: a parser that sees no more has not seen a face (as the original)
 JPEG_QUALITY = 95
 _ADDRESS = re.compile(r"<[^<>]* at 0x[0-9a-fA-F]+>")
+# What stays so until somebody does something about the file; any other trouble of the disk may pass.
+LASTING = {errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG}
+TRIES, PAUSE_S = 3, 0.2  # at a file that the disk or the network refuses
 LIKENESS = 128  # side of the crop that copies are told by, whatever the size of the others
 
 
@@ -46,6 +53,10 @@ class Unusable(Exception):
     def __init__(self, code: str, sentence: str) -> None:
         super().__init__(sentence)
         self.rejection = Rejection(code, sentence)
+
+
+class Passing(Exception):
+    """A file that cannot be read just now: nothing is known of the photo, so nothing may be written down."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,11 +87,12 @@ class Tools:
 
 
 def read(photo: Photo) -> bytes:
-    """The bytes of the file. Raises Unusable: it cannot be read, is empty, or far too large."""
+    """The bytes of the file.
+
+    Raises Unusable: it cannot be read, is empty, or far too large. Passing: it cannot be read just now.
+    """
     try:
-        if photo.file.stat().st_size > MAX_BYTES:
-            raise Unusable("too_large", f"The file has more than {MAX_BYTES >> 20} MB. Save it smaller")
-        data = photo.file.read_bytes()
+        data = _bytes_of(photo.file)
     except OSError as error:
         why = error.strerror or str(error)
         raise Unusable(
@@ -89,6 +101,27 @@ def read(photo: Photo) -> bytes:
     if not data:
         raise Unusable("empty_file", "The file is empty (0 bytes). Save or download it again")
     return data
+
+
+def _bytes_of(path: Path) -> bytes:
+    """What is in a file, tried again where the trouble may pass. Raises as `read`, and OSError: it lasts."""
+    for left in reversed(range(TRIES)):
+        try:
+            found = path.stat()
+            if not stat.S_ISREG(found.st_mode):  # reading a pipe or a device may never end
+                sentence = "This is a folder, a pipe or a device, not a file. Take it away"
+                raise Unusable("unreadable_file", sentence)
+            if found.st_size > MAX_BYTES:
+                raise Unusable("too_large", f"The file has more than {MAX_BYTES >> 20} MB. Save it smaller")
+            return path.read_bytes()
+        except OSError as error:
+            dangling = error.errno == errno.ENOENT and path.is_symlink()
+            if error.errno in LASTING or dangling:
+                raise
+            if not left:
+                raise Passing(f"{path}: cannot be read just now ({error.strerror or error})") from error
+            time.sleep(PAUSE_S)
+    raise AssertionError("the last try returns or raises")
 
 
 def decode(data: bytes) -> Picture:
@@ -156,12 +189,12 @@ def given_mask(photo: Photo, picture: Picture) -> NDArray[np.uint8] | None:
     """The mask that lies beside the photo, at the size of `picture`: (H, W), 255 where the file has 255; else
     None.
 
-    Raises Unusable: it cannot be read, has another shape, or nowhere 255.
+    Raises Unusable: it cannot be read, has another shape, or nowhere 255. Passing: as `read`.
     """
     if photo.mask is None:
         return None
     try:
-        with Image.open(io.BytesIO((photo.folder / photo.mask).read_bytes())) as image:
+        with Image.open(io.BytesIO(_bytes_of(photo.folder / photo.mask))) as image:
             values = np.asarray(image.convert("L"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         why = plain(str(error))
@@ -181,7 +214,7 @@ def given_mask(photo: Photo, picture: Picture) -> NDArray[np.uint8] | None:
 
 
 def look_at(photo: Photo, data: bytes, tools: Tools, settings: PrepareSettings) -> tuple[Picture, list[Crop]]:
-    """All steps on the bytes of one photo. Raises Unusable."""
+    """All steps on the bytes of one photo. Raises Unusable. Passing: its mask cannot be read just now."""
     picture = decode(data)
     mask = given_mask(photo, picture)
     chosen = faces(picture, photo, tools.analyzer, settings)

@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adaface.data.prepare.judging.duplicates import PORTRAIT
-from adaface.data.prepare.looking.look import Crop, Tools, Unusable, digest_of, look_at, plain, read
+from adaface.data.prepare.looking.look import Crop, Passing, Tools, Unusable, digest_of, look_at, plain, read
 from adaface.data.prepare.settings import PrepareSettings
 from adaface.data.record import Chunk, FaceLook, Look, Photo, Rejection
-from adaface.errors import AdaFaceError, FormatError, WriteError
+from adaface.errors import AdaFaceError, FormatError, ImageError, WriteError
 from adaface.face.analyzer import FaceAnalyzer
 from adaface.face.recognize import RecognizerSpec, load_recognizer
 from adaface.face.traits.age_gender import AgeGenderBackend
@@ -71,7 +71,8 @@ class Stage:
 def make_chunk(work: Path, chunk: Chunk, tools: Tools, settings: PrepareSettings) -> None:
     """Look at all photos of a chunk and put what is seen into the folder `work`/<name>, if it is not there.
 
-    Raises WriteError: no room, or no permission; nothing half-made stays.
+    Raises WriteError: no room, or no permission; nothing half-made stays. ImageError: a file cannot be read
+    just now; a photo is not given up for a trouble that may pass.
     """
     target = work / chunk.name
     if target.is_dir():
@@ -116,6 +117,11 @@ def _fill(folder: Path, chunk: Chunk, tools: Tools, settings: PrepareSettings) -
                 faces += crops
             except Unusable as finding:
                 row["rejection"] = [finding.rejection.code, finding.rejection.sentence]
+            except Passing as trouble:
+                raise ImageError(
+                    f"{trouble}. What is done so far is kept: see to the disk or the network, or take the "
+                    "file away, and give the same command again"
+                ) from trouble
             except foreseen_by_nobody() as error:
                 row["rejection"] = ["failed", _surprise(error)]
             rows.append(row)

@@ -25,7 +25,7 @@ from adaface.files import write_atomic
 
 HTML, JSONL = "report.html", "rejected.jsonl"
 THUMBNAIL = 112  # pixels
-MOST_SHOWN = 1500  # rejected photos on the page with a thumbnail; all are in rejected.jsonl
+MOST_SHOWN = 200  # rejected photos of each code with a thumbnail; all are in rejected.jsonl
 MOST_LISTED = 500  # people, other files
 
 
@@ -124,7 +124,8 @@ def _notes(report: Report) -> Iterator[str]:
     if found.empty:
         yield f"<p>Without any photo: {_list(found.empty)}.</p>"
     if found.passed_over:
-        yield f"<p>Not looked at, for these are no photos by their names: {_list(found.passed_over)}.</p>"
+        why = "for these are no photos by their names, or links to what is found anyway"
+        yield f"<p>Not looked at, {why}: {_list(found.passed_over)}.</p>"
 
 
 def _list(names: Sequence[str]) -> str:
@@ -133,18 +134,17 @@ def _list(names: Sequence[str]) -> str:
 
 
 def _cards(report: Report) -> Iterator[str]:
-    shown = 0
+    by_code: dict[str, list[tuple[Verdict, Rejection]]] = {}
+    for verdict in report.rejected:
+        if verdict.rejection is not None:
+            by_code.setdefault(verdict.rejection.code, []).append((verdict, verdict.rejection))
     for code, _ in report.by_code.most_common():
         yield f"<h2 id='{code}'>{_text(REASONS[code])} <code>{code}</code></h2><div class=cards>"
-        for verdict in report.rejected:
-            if verdict.rejection is None or verdict.rejection.code != code:
-                continue
-            if shown == MOST_SHOWN:
-                yield f"</div><p>Only the first {MOST_SHOWN} are shown.</p>"
-                return
-            shown += 1
-            yield _card(report, verdict, verdict.rejection)
+        yield from (_card(report, *one) for one in by_code[code][:MOST_SHOWN])
         yield "</div>"
+        rest = [f"{one.photo.root}/{one.photo.path}" for one, _ in by_code[code][MOST_SHOWN:]]
+        if rest:
+            yield f"<p>Only the first {MOST_SHOWN} are shown. The others: {_list(rest)}.</p>"
 
 
 def _card(report: Report, verdict: Verdict, rejection: Rejection) -> str:
@@ -166,8 +166,10 @@ def _view(photo: Photo, label: str) -> str:
 def _thumbnail(photo: Photo) -> str | None:
     """The photo, small, as a data URL; None where it cannot be opened."""
     try:
+        if not photo.file.is_file():  # opening a pipe may never end
+            return None
         small = Image.fromarray(load_image(photo.file, max_side=4 * THUMBNAIL))
-    except AdaFaceError:
+    except (AdaFaceError, OSError):
         return None
     small.thumbnail((THUMBNAIL, THUMBNAIL))
     stream = io.BytesIO()
