@@ -123,6 +123,27 @@ def test_the_help_says_it_to_a_newcomer():
         assert words in said
 
 
+def test_nothing_is_begun_that_cannot_be_done(raw, tmp_path):
+    pytest.importorskip("ray")
+    dead = ["--ray", "127.0.0.1:1"]
+    for arguments, words in (
+        (["--workers", 0], "workers=0"),
+        (dead, "--ray 127.0.0.1:1: no cluster answers"),
+    ):
+        assert words in error("prepare", raw, tmp_path / "out", "--parser", "none", *arguments)
+        assert not (tmp_path / "out").exists()
+
+
+def test_the_cores_are_those_that_the_process_may_use(monkeypatch):
+    from adaface.data.executors.local import cores
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3, 5, 7}, raising=False)
+    assert cores() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 9)
+    assert cores() == 9
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
 def test_a_command_that_was_stopped_goes_on(raw, tmp_path, stop):

@@ -2,7 +2,6 @@
 out.
 """
 
-import os
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -109,7 +108,7 @@ def prepare(
     same_person: Annotated[
         float | None,
         _option("--same-person", "Least similarity of a photo to the person's others; without it the "
-                "recogniser's own figure.", KEEP, "COSINE"),
+                "recogniser's own figure, if it was measured.", KEEP, "COSINE"),
     ] = None,
     keep_all: Annotated[bool, _shown("--keep-all", "Do not compare a person's photos.", KEEP)] = False,
     keep_duplicates: Annotated[
@@ -185,6 +184,7 @@ def _run(request: "Request", given: _Options) -> None:
     from adaface.data.prepare.run import prepare as make
 
     started = time.perf_counter()
+    _check_runner(given)
     with progress("Looking at the photos") as bar:
         done = make(request, _runner(given, bar), say)
     result = _result(done, round(time.perf_counter() - started, 1))
@@ -203,20 +203,35 @@ def _runner(given: _Options, bar: Callable[[int, int], None]) -> "Runner":
         def tell(count: int, total: int) -> None:
             bar(round(photos * count / max(total, 1)), photos)
 
-        workers = (os.cpu_count() or 1) if given.workers is None else given.workers
         if given.ray is None:
             from adaface.data.executors import run_chunks
+            from adaface.data.executors.local import cores
 
+            workers = given.workers or cores()
             say(f"Looking at {photos} photos, {_processes(min(workers, len(chunks)))}")
             run_chunks(chunks, stage, workers=workers, tell=tell)
             return
         from adaface.data.executors.on_ray import run_chunks_on_ray
 
         say(f"Looking at {photos} photos on a Ray cluster ({given.ray})")
-        address = None if given.ray == LOCAL else given.ray
-        run_chunks_on_ray(chunks, stage, address=address, workers=given.workers, tell=tell)
+        run_chunks_on_ray(chunks, stage, address=_address(given.ray), workers=given.workers, tell=tell)
 
     return run
+
+
+def _check_runner(given: _Options) -> None:
+    """See that the work can be done before OUT is begun. Raises what the runner would raise."""
+    from adaface.data.executors.local import check_workers
+
+    check_workers(given.workers)
+    if given.ray is not None:
+        from adaface.data.executors.on_ray import check_cluster
+
+        check_cluster(_address(given.ray))
+
+
+def _address(ray: str) -> str | None:
+    return None if ray == LOCAL else ray
 
 
 def _processes(count: int) -> str:
@@ -299,7 +314,7 @@ def _tell(done: "Prepared", result: dict[str, Any]) -> None:
     if done.empty:
         line(f"Without any photo: {', '.join(done.empty[:8])}{' ...' if len(done.empty) > 8 else ''}")
     if done.passed_over:
-        line(f"{done.passed_over} files are no photos by their names and were not looked at.")
+        line(f"{done.passed_over} files or links were passed over; the report names them.")
     line(f"Why of each photo, with pictures: {result['report']}")
     line(f"What was made: {done.out / 'contact_sheet.jpg'}")
     line(f"Next: adaface train smoke --data {done.out}")

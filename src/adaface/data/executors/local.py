@@ -29,6 +29,19 @@ C = TypeVar("C", bound=Chunk)
 Tell = Callable[[int, int], None]  # chunks done, chunks in all
 
 
+def cores() -> int:
+    """How many cores this process may use; a container or a scheduler may leave it less than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def check_workers(workers: int | None) -> None:
+    """Raises ConfigError: a number of workers below 1."""
+    if workers is not None and workers < 1:
+        raise ConfigError(f"workers={workers}: give 1 or more")
+
+
 def run_chunks(
     chunks: Sequence[C],
     make_worker: Callable[[], Callable[[C], None]],
@@ -44,8 +57,7 @@ def run_chunks(
     Raises what the work raises, and stops the other processes. WorkerError: a process died (killed for want
     of memory, say); names it and its chunk. ConfigError: workers below 1.
     """
-    if workers < 1:
-        raise ConfigError(f"workers={workers}: give 1 or more")
+    check_workers(workers)
     tell = tell or (lambda done, total: None)
     if workers == 1 or len(chunks) < 2:
         _run_here(chunks, make_worker, tell)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from adaface import errors
-from adaface.data.executors.local import C, Tell, one_thread
+from adaface.data.executors.local import C, Tell, check_workers, cores, one_thread
 from adaface.errors import AdaFaceError, ConfigError, WorkerError
 from adaface.optional import require
 
@@ -44,8 +44,7 @@ def run_chunks_on_ray(
     Raises what the work raises. MissingExtra: Ray is not installed. ConfigError: workers below 1, or no
     cluster at that address. WorkerError: a chunk's process died again and again; names the chunk.
     """
-    if workers is not None and workers < 1:
-        raise ConfigError(f"workers={workers}: give 1 or more")
+    check_workers(workers)
     ray, data = require("ray", extra="ray"), require("ray.data", extra="ray")
     left = {k: chunk.name for k, chunk in enumerate(chunks)}
     if not left:
@@ -63,6 +62,17 @@ def run_chunks_on_ray(
                     tell(len(chunks) - len(left), len(chunks))
         except ray.exceptions.RayError as error:
             raise _given_up(error, len(left)) from error
+
+
+def check_cluster(address: str | None) -> None:
+    """See that a cluster can be joined, before anything is begun; address: as of `run_chunks_on_ray`.
+
+    Raises MissingExtra: Ray is not installed. ConfigError: no cluster at that address.
+    """
+    ray = require("ray", extra="ray")
+    if address is not None:
+        with _cluster(ray, address, None):
+            pass
 
 
 class _Tries:
@@ -151,8 +161,11 @@ def _cluster(ray: Any, address: str | None, workers: int | None) -> Iterator[Non
         return
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
-        cores = workers or os.cpu_count()
-        options |= {"num_cpus": cores, "object_store_memory": STORE_BYTES, "include_dashboard": False}
+        options |= {
+            "num_cpus": workers or cores(),
+            "object_store_memory": STORE_BYTES,
+            "include_dashboard": False,
+        }
     before = os.environ.get(_USAGE)
     os.environ[_USAGE] = "0"  # nothing is told to anybody
     try:
