@@ -117,12 +117,12 @@ def test_what_was_converted_already_is_listed_while_the_rest_is_to_come(here):
     encoder = RolePlan("encoder", "p", "mit", (Item("x.pt", "downloads/x.pt", 9, "0" * 64),), local="there")
     vae = RolePlan("vae", "p", "mit", (Item("config.json", "vae/config.json", 2),), local="there")
     plan = Plan("sd15", {}, (encoder, vae))
-    plan.with_made(encoder, encoder.content).save(folder)
+    plan.with_made(encoder, folder).save(folder)
     report = json.loads(run("doctor", "--stack", folder, "--json", code=1).stdout)
     found = role(report, "encoder")["files"]
     assert [file["name"] for file in found] == ["encoder/config.json", "encoder/model.safetensors"]
     assert all(file["ok"] and file["found_bytes"] == 2 for file in found)
-    plan.with_made(encoder, "of other files").save(folder)  # then it is made anew, of what is to be fetched
+    (folder / "encoder" / "config.json").write_text("[]")  # then it is made anew, of what is to be fetched
     report = json.loads(run("doctor", "--stack", folder, "--json", code=1).stdout)
     assert any("downloads/x.pt: missing" in text for text in report["problems"])
 

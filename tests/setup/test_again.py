@@ -2,8 +2,10 @@
 
 import json
 import shutil
+import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -47,8 +49,19 @@ def changed(source, target):
     return target
 
 
+def altered(source, target):
+    """A checkpoint of other numbers: those of each larger storage in another order."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for entry in old.infolist():
+            content = old.read(entry)
+            if "/data/" in entry.filename and len(content) > 4096:
+                content = np.frombuffer(content, dtype="<u4")[::-1].tobytes()
+            new.writestr(entry, content)
+    return target
+
+
 def test_another_encoder_takes_the_place_of_the_one_before(out, tmp_path):
-    other = shutil.copy(GOLDEN / "checkpoints" / "2024-06.pt", tmp_path / "other.pt")
+    other = altered(GOLDEN / "checkpoints" / "2024.pt", tmp_path / "other.pt")
     before = sha256(out / "encoder" / "model.safetensors")
     setup(out, "--from", f"encoder={other}")
     assert sha256(out / "encoder" / "model.safetensors") != before
@@ -239,3 +252,28 @@ def test_a_source_that_stops_being_readable_is_told_by_its_own_name(copies, tmp_
     monkeypatch.setattr(Path, "open", fails)
     with pytest.raises(MissingFileError, match=r"mine\.pt: cannot be read \(Permission denied\)"):
         fetch_all(plan, tmp_path / "stack", lambda _: None)
+
+
+@pytest.mark.parametrize("name", ["id_prompter/text_encoder/model.safetensors", "encoder/model.safetensors"])
+@pytest.mark.parametrize("damage", [lambda whole: whole[:300], lambda whole: whole[:-400] + bytes(400)])
+def test_a_converted_part_that_was_damaged_since_is_made_anew(out, name, damage):
+    whole = (out / name).read_bytes()
+    (out / name).write_bytes(damage(whole))
+    setup(out)
+    assert (out / name).read_bytes() == whole
+    Stack.load(out).verify()
+
+
+def test_a_config_of_a_converted_part_that_was_damaged_since_is_made_anew(out):
+    config = out / "encoder" / "config.json"
+    whole = config.read_bytes()
+    config.write_text("{")
+    setup(out)
+    assert config.read_bytes() == whole
+
+
+def test_an_encoder_for_another_width_of_words_becomes_no_stack(out):
+    before = (out / "stack.json").read_bytes()
+    done = setup(out, "--from", f"encoder={GOLDEN / 'checkpoints' / '2025.pt'}", code=1)
+    assert "but this encoder was trained for 24" in done.stderr
+    assert (out / "stack.json").read_bytes() == before

@@ -12,11 +12,13 @@ import torch
 from adaface.checkpoints.convert import convert
 from adaface.checkpoints.ldm import filled
 from adaface.checkpoints.parts import open_part
+from adaface.encoder.config import AdaFaceEncoderConfig
 from adaface.encoder.fingerprint import text_encoder_fingerprint
 from adaface.encoder.folder import read_encoder, write_encoder
 from adaface.errors import FormatError
 from adaface.face.recognize import ARCFACE, unnamed
 from adaface.files import write_atomic
+from adaface.pipelines.base import BaseParts, check_family
 from adaface.pipelines.manifest import Part
 from adaface.pipelines.stack import Stack, write_manifest
 from adaface.setup.checking import check_files
@@ -34,7 +36,7 @@ def build(plan: Plan, folder: Path, tell: Tell) -> Stack:
 
     What an earlier run converted of the same files is kept. Raises what `checking.check_files` raises for
     files that are not what they should be; FormatError or UnsafeFileError: they cannot be converted;
-    WriteError: no room.
+    WrongModelError: they are not of one family; WriteError: no room.
     """
     check_files(plan, folder)
     base, prompter = source_of(plan.stack, "base").to, source_of(plan.stack, "id_prompter").product
@@ -48,10 +50,18 @@ def build(plan: Plan, folder: Path, tell: Tell) -> Stack:
             plan = plan.with_made(role, None)
             plan.save(folder)  # if this is broken off, what lies there is of two makings
             turn(folder, role, folder / product_of(plan.stack, role.role))
-            plan = plan.with_made(role, role.content)
+            plan = plan.with_made(role, folder)
             plan.save(folder)
-    count = _mark_encoder(plan, folder)
-    write_manifest(folder, name=plan.stack, roles=_parts(plan, folder), settings={"num_id_vectors": count})
+    config = _mark_encoder(plan, folder)
+    plan.with_made(_needed(plan, "encoder"), folder).save(folder)
+    text_encoder = folder / source_of(plan.stack, "text_encoder").to
+    check_family(BaseParts(folder / base, text_encoder=text_encoder), config.width)
+    write_manifest(
+        folder,
+        name=plan.stack,
+        roles=_parts(plan, folder),
+        settings={"num_id_vectors": config.num_id_vectors},
+    )
     shutil.rmtree(folder / DOWNLOADS, ignore_errors=True)  # ours: converted, no longer needed
     return Stack.load(folder)
 
@@ -85,8 +95,8 @@ _CONVERSIONS: dict[str, tuple[str, Callable[[Path, RolePlan, Path], None]]] = {
 }
 
 
-def _mark_encoder(plan: Plan, folder: Path) -> int:
-    """Write into the encoder's config what it is used with in this stack; its number of ID vectors."""
+def _mark_encoder(plan: Plan, folder: Path) -> AdaFaceEncoderConfig:
+    """Write into the encoder's config what it is used with in this stack; the config."""
     place = folder / product_of(plan.stack, "encoder")
     config, tensors = read_encoder(place)
     text = load_text_encoder(folder / source_of(plan.stack, "text_encoder").to)
@@ -96,8 +106,9 @@ def _mark_encoder(plan: Plan, folder: Path) -> int:
         "base_text_encoder": text_encoder_fingerprint(text),
     }
     if any(getattr(config, name) != value for name, value in used.items()):
-        write_encoder(place, replace(config, **used), tensors)
-    return config.num_id_vectors
+        config = replace(config, **used)
+        write_encoder(place, config, tensors)
+    return config
 
 
 def _needed(plan: Plan, name: str) -> RolePlan:

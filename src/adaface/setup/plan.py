@@ -74,7 +74,7 @@ class Plan:
     """All that a stack is made of.
 
     asked: what the user chose, by role. licences_seen: origins whose licence was shown and agreed to. made:
-    for each role that is converted, the `content` that its product in the folder was made of.
+    for each role that is converted, a digest of what its product was made of, and of the product itself.
     """
 
     stack: str
@@ -119,15 +119,17 @@ class Plan:
         )
 
     def is_built(self, folder: Path, role: RolePlan) -> bool:
-        """Whether a role that is converted is already there in its final form, made of these very files."""
+        """Whether a role that is converted is there, made of these very files and not changed since."""
         product = product_of(self.stack, role.role)
         whole = product and all((folder / product / name).is_file() for name in PRODUCT)
-        return bool(whole) and self.made.get(role.role) == role.content
+        return bool(whole) and self.made.get(role.role) == _making(role, folder / product)
 
-    def with_made(self, role: RolePlan, content: str | None) -> "Plan":
-        """The plan that knows what a product was made of; None: it is in the works."""
+    def with_made(self, role: RolePlan, folder: Path | None) -> "Plan":
+        """The plan that knows what the product below `folder` was made of; None: it is in the works."""
         made = {name: digest for name, digest in self.made.items() if name != role.role}
-        return replace(self, made=made if content is None else {**made, role.role: content})
+        if folder is not None:
+            made[role.role] = _making(role, folder / product_of(self.stack, role.role))
+        return replace(self, made=made)
 
     def save(self, folder: Path) -> None:
         """Write it to `folder`, so that a broken run goes on with the same files. Raises WriteError."""
@@ -136,6 +138,11 @@ class Plan:
 
 
 _T = TypeVar("_T", Item, RolePlan)
+
+
+def _making(role: RolePlan, product: Path) -> str:
+    """One digest of what a product was made of, and of its own files."""
+    return files.digest({"made of": role.content, "product": files.sha256(product)})
 
 
 def product_of(stack: str, role: str) -> str:
