@@ -4,6 +4,7 @@
 `optimizer.pt` (read by the weights-only loader), `state.json`, what a recipe adds, and `hashes.json`.
 """
 
+import io
 import json
 import logging
 import math
@@ -168,13 +169,14 @@ def load_weights(place: str | Path, modules: Mapping[str, nn.Module], *, average
 
 
 def write_optimizer(state: Mapping[str, Any], path: Path) -> None:
-    """Raises OSError: disk trouble, which torch tells as a RuntimeError."""
-    try:
-        with path.open("wb") as file:  # given a path, torch forgets what the trouble was
-            torch.save(dict(state), file)
-    except RuntimeError as error:
-        said = error.__context__  # the file's own words, over which torch raised others
-        raise said if isinstance(said, OSError) else OSError(str(error)) from None
+    """Raises OSError: disk trouble.
+
+    By way of memory: torch's own writer, which tidies up once more after a failed write, can end the process
+    on a full disk.
+    """
+    buffer = io.BytesIO()
+    torch.save(dict(state), buffer)
+    path.write_bytes(buffer.getbuffer())
 
 
 def write(final: Path, fill: Callable[[Path], None]) -> None:
