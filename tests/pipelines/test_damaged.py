@@ -37,11 +37,12 @@ DAMAGES = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("role", WEIGHTS)
+CASES = [(role, damage) for role in WEIGHTS for damage in DAMAGES]
+CASES.remove(("recognizer", "cut off"))  # half an ONNX file has no sign of being one: it has its own test
+
+
+@pytest.mark.parametrize(("role", "damage"), CASES)
 def test_a_damaged_file_is_named_with_what_it_is_and_what_to_do(tiny_stack, tmp_path, role, damage):
-    if (role, damage) == ("recognizer", "cut off"):
-        pytest.skip("half an ONNX file has no sign of being one: see the next test")
     copy = shutil.copytree(tiny_stack, tmp_path / "copy")
     path = copy / WEIGHTS[role]
     path.parent.mkdir(exist_ok=True)
