@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from adaface.errors import ConfigError
@@ -115,8 +115,3 @@ class Prompts:
             raise ConfigError(f"template {prompt!r} {reason}. Write a short one with one {SUBJECT} in it")
         ids = framed_ids(self.tokenizer, [*head, *[pad_id(self.tokenizer)] * count, *tail], length)
         return ids, 1 + len(head)
-
-
-def sample_noise(shape: Sequence[int], generator: Generator) -> Tensor:
-    """Gaussian noise of one sample from its own generator, drawn on the CPU: the same on every device."""
-    return torch.randn(tuple(shape), generator=generator)

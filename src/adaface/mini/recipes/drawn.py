@@ -14,10 +14,10 @@ from torch import Generator, Tensor
 from adaface.face.detect import YuNet
 from adaface.mini.people import ZOOM, largest_face
 from adaface.mini.recipes.sface import SFace, embed
+from adaface.mini.world.geometry import MIRRORED
 
 COARSE = 110  # timesteps that a step without gradients goes
 HIGH, LOW = (450, 950), (120, 500)  # timesteps of the two predictions that have gradients
-MIRRORED = [1, 0, 2, 4, 3]  # order of a mirrored face's landmarks
 APART = 150  # that they are apart, at least
 
 
