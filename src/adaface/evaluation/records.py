@@ -48,7 +48,7 @@ class Picture:
     """One picture of a run: what it should show, how it was made, where it lies, what it scored.
 
     subjects: names of those in the prompt, in its order. prompt: as used, with <names>. template: the same
-    with <person> (and <other> for a second one), which all subjects share. kind: the set that it is from, such as
+    with <person> (and <other> for a second one), which all subjects share. kind: the set that it is from, as
     "scene". variant: the settings that differ from the run's own, such as "id_scale=0.5"; empty for none.
     file: relative to the run's folder, POSIX. settings: everything else that is needed to draw it again.
     """
