@@ -77,6 +77,30 @@ def test_a_step_of_the_base_has_all_its_terms(smoke_build):
     assert all(float(term.detach()) > 0 for term in terms.values())
 
 
+def test_people_are_drawn_from_id_embeddings_and_from_words_that_say_who_they_are(smoke_build):
+    base = smoke_build.base_recipe(identity=True)
+    base.config = dataclasses.replace(base.config, drawn_pictures=5, drawn_share=0.4, look_share=0.0)
+    context, ids = base.drawn_contexts(torch.Generator().manual_seed(0))
+    assert len(context) == len(ids) == 5
+    teacher = base.prompter.context(ids[:2])
+    assert_close(context[:2], teacher, atol=1e-5, rtol=1e-5)
+    captions = []
+    base.token_ids = lambda texts: captions.extend(texts) or type(base).token_ids(base, texts)
+    base.drawn_contexts(torch.Generator().manual_seed(0))
+    scenes = captions[-3:]
+    assert all(set(text.split()) & set(look_words()) for text in scenes)
+    whose = base.looks.codes(ids[2:]).tolist()
+    own = [[look_words()[group * CODES + code] for group, code in enumerate(row)] for row in whose]
+    assert all(set(words) & set(text.split()) for words, text in zip(own, scenes, strict=True))
+
+
+def test_a_person_can_be_drawn_from_id_embeddings_alone(smoke_build):
+    base = smoke_build.base_recipe(identity=True)
+    base.config = dataclasses.replace(base.config, drawn_pictures=3, drawn_share=1.0)
+    context, ids = base.drawn_contexts(torch.Generator().manual_seed(0))
+    assert_close(context, base.prompter.context(ids), atol=1e-5, rtol=1e-5)
+
+
 def test_the_teacher_learns_nothing_from_the_words_that_it_teaches(smoke_build):
     recipe = smoke_build.base_recipe()
     recipe.config = dataclasses.replace(recipe.config, batch=8, taught_share=0.25, context_dropout=0.0)

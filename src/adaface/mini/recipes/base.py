@@ -51,8 +51,9 @@ class BaseConfig:
     identity_weight: float = 0.0  # of the identity loss on decoded predictions
     identity_pictures: int = 6  # a step
     identity_times: tuple[float, float] = (0.12, 0.7)  # shares of all noise levels; above, it leaves marks
-    drawn_weight: float = 0.0  # of the likeness of what the ID teacher draws from noise
+    drawn_weight: float = 0.0  # of the likeness of what is drawn from noise
     drawn_pictures: int = 6  # a step
+    drawn_share: float = 0.6  # of them the ID teacher draws, the rest look words, in scenes
     high_share: float = 0.3  # of the noise levels lie in the uppermost fifth, where a picture is laid out
 
     @property
@@ -128,9 +129,24 @@ class BaseRecipe:
                 predicted, rows[shown], self.recognizer
             )
         if config.drawn_weight and self.recognizer is not None:
-            ids = self.data.ids[_pick(self.plain, config.drawn_pictures, generator)].to(self.device)
-            terms["drawn"] = config.drawn_weight * self.drawn(self.prompter.context(ids), ids, generator)
+            terms["drawn"] = config.drawn_weight * self.drawn(*self.drawn_contexts(generator), generator)
         return terms
+
+    def drawn_contexts(self, generator: Generator) -> tuple[Tensor, Tensor]:
+        """Contexts (b, T, D) to draw people from, and who they are (b, D_id): ID embeddings, then look words.
+
+        A UNet that learns the likeness from ID embeddings alone forgets it under any other prompt.
+        """
+        config = self.config
+        taught = max(1, round(config.drawn_pictures * config.drawn_share))
+        faces = _pick(self.plain, taught, generator)
+        scenes = _pick(self.composed, config.drawn_pictures - taught, generator)
+        context = self.prompter.context(self.data.ids[faces].to(self.device))
+        if len(scenes):
+            kept = torch.zeros(len(scenes), dtype=torch.bool)
+            read = self.caption_context(scenes, kept, generator, surely=True)
+            context = torch.cat([context, read.to(context)])
+        return context, self.data.ids[torch.cat([faces, scenes])].to(self.device)
 
     def drawn(self, context: Tensor, ids: Tensor, generator: Generator) -> Tensor:
         """1 - likeness, a scalar, of what is drawn from noise for contexts (b, T, D) of people (b, D_id).
@@ -174,13 +190,18 @@ class BaseRecipe:
         soft = torch.rand(len(rows), generator=generator) < self.config.soft_share
         return self.encoder(self.soften(self.encoder.embed_tokens(ids.to(self.device)), ids, distances, soft))
 
-    def caption_context(self, rows: Tensor, dropped: Tensor, generator: Generator) -> Tensor:
-        """Text features (B, T, D) of fresh captions for these rows (B,); no words where `dropped` (B,)."""
+    def caption_context(
+        self, rows: Tensor, dropped: Tensor, generator: Generator, *, surely: bool = False
+    ) -> Tensor:
+        """Text features (B, T, D) of fresh captions for these rows (B,); no words where `dropped` (B,).
+
+        surely: each names the look, in soft words, so that it says who it is.
+        """
         config, facts = self.config, self.data.facts
         distances = self.looks.distances(self.data.ids[rows])  # (B, G, C)
         codes = distances.argmin(-1).tolist()
-        named = torch.rand(len(rows), generator=generator) < config.look_share
-        soft = torch.rand(len(rows), generator=generator) < config.soft_share
+        named = torch.rand(len(rows), generator=generator) < (1.0 if surely else config.look_share)
+        soft = torch.rand(len(rows), generator=generator) < (1.0 if surely else config.soft_share)
         texts = [
             "" if dropped[i] else caption(facts, int(row), codes[i] if named[i] else None, generator)
             for i, row in enumerate(rows)
