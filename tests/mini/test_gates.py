@@ -6,7 +6,7 @@ import torch
 from torch.testing import assert_close
 
 from adaface.errors import ConfigError
-from adaface.mini.gates import CHOICES, COMBINATIONS, _hits, all_facts, interval, measure, share
+from adaface.mini.gates import CHOICES, COMBINATIONS, _hits, all_facts, measure
 from adaface.mini.people import HeldOut, held_out, margins
 
 
@@ -44,26 +44,6 @@ def test_the_captions_to_choose_from_have_different_facts():
         for a, b, c in zip(facts.background, facts.accessory, facts.style, strict=True)
     }
     assert len(shown) == 64
-
-
-def test_intervals_hold_their_mean_and_narrow_with_people():
-    rng = np.random.default_rng(0)
-    few, many = rng.normal(1, 1, 20), rng.normal(1, 1, 2000)
-    for row in (few, many):
-        mean, low, high = interval(row)
-        assert low < mean < high
-    assert interval(many)[2] - interval(many)[1] < (interval(few)[2] - interval(few)[1]) / 3
-
-
-def test_a_share_is_the_ratio_of_means_over_the_same_people():
-    part = np.array([0.1, 0.2, 0.3])
-    assert share(part, part * 2) == pytest.approx((0.5, 0.5, 0.5))
-
-
-def test_a_share_of_nothing_is_nothing():
-    part, none = np.array([-0.1, -0.2, -0.3]), np.zeros(3)
-    assert share(part, none) == (0.0, 0.0, 0.0)
-    assert share(part, part) == (0.0, 0.0, 0.0), "two margins below zero are no success"
 
 
 def test_more_people_than_there_are_is_an_error_that_counts_them(drawn_data):

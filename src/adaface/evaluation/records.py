@@ -80,6 +80,8 @@ class Column:
     """One score: its name in files, its title for people, its definition in a sentence or two.
 
     better: which way is good; "neither" for what is only told. low, high: the least and most that it can be.
+    anchored: photos can get it as well, of the same subject (the ceiling) and of others (the floor).
+    chance: what a method that knows nothing gets on average, where that is known.
     """
 
     name: str
@@ -88,6 +90,8 @@ class Column:
     better: Literal["higher", "lower", "neither"] = "higher"
     low: float = 0.0
     high: float = 1.0
+    anchored: bool = False
+    chance: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Generator, Tensor
 
+from adaface.evaluation.statistics import interval, share
 from adaface.evaluation.text_match import ClipScorer
 from adaface.face.types import FaceRecognizer
 from adaface.mini.people import Crops, HeldOut, Row, embed_crops, find, margins, seen_by
@@ -44,27 +45,6 @@ class Gate:
     def passed(self) -> bool | None:
         """True where the aim is reached, None where there is none."""
         return None if self.aim is None else self.value >= self.aim
-
-
-def interval(per_person: Row, draws: int = 1000, seed: int = 0) -> tuple[float, float, float]:
-    """Mean and 95 % bootstrap interval over people."""
-    rng = np.random.default_rng(seed)
-    means = per_person[rng.integers(len(per_person), size=(draws, len(per_person)))].mean(1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(per_person.mean()), float(low), float(high)
-
-
-def share(part: Row, whole: Row, draws: int = 1000, seed: int = 0) -> tuple[float, float, float]:
-    """Ratio of two means over the same people, with its 95 % bootstrap interval; 0 of nothing is 0."""
-    rng = np.random.default_rng(seed)
-    rows = rng.integers(len(part), size=(draws, len(part)))
-    low, high = np.percentile(_ratio(part[rows].mean(1), whole[rows].mean(1)), [2.5, 97.5])
-    return float(_ratio(part.mean(keepdims=True), whole.mean(keepdims=True))[0]), float(low), float(high)
-
-
-def _ratio(part: Row, whole: Row) -> Row:
-    """part / whole, 0 where there is nothing to have a share of (two wrongs would make a positive share)."""
-    return np.where(whole > 0, part / np.where(whole > 0, whole, 1), 0.0)
 
 
 @torch.no_grad()

@@ -1,0 +1,53 @@
+"""PHOTOS -> CASES: photos scored as if they were pictures, so that every figure has a ceiling and a floor."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from adaface.errors import AdaFaceError
+from adaface.evaluation.records import Case, Picture, Subject, World
+from adaface.face.images import load_image
+
+SAME, OTHER = "same", "other"
+MOST = 4  # photos a subject, of each kind
+
+
+def anchors(world: World, seed: int = 0, most: int = MOST) -> list[Case]:
+    """Photos that stand for pictures, those of each subject together.
+
+    Kind "same": photos of the subject itself that do not score it, the best that a method can reach. There are
+    none for a subject whose scoring photos are the given ones: a photo compared with itself says nothing. Kind
+    "other": photos of other subjects, passed off as this one's. `seed` draws which; photos that cannot be read
+    are left out.
+    """
+    rng = np.random.default_rng(seed)
+    cases = []
+    for subject in world.subjects:
+        own = subject.given if subject.apart else ()
+        cases += _cases(subject, SAME, _some(own, rng, most))
+        strangers = [path for other in world.subjects if other.name != subject.name for path in _all(other)]
+        cases += _cases(subject, OTHER, _some(strangers, rng, most))
+    return cases
+
+
+def _all(subject: Subject) -> tuple[Path, ...]:
+    return (*subject.given, *subject.scored)
+
+
+def _some(paths: Sequence[Path], rng: np.random.Generator, most: int) -> list[Path]:
+    chosen = rng.permutation(len(paths))[:most]
+    return [paths[index] for index in sorted(chosen)]
+
+
+def _cases(subject: Subject, kind: str, paths: Sequence[Path]) -> list[Case]:
+    cases = []
+    for number, path in enumerate(paths):
+        try:
+            image = Image.fromarray(load_image(path))
+        except AdaFaceError:
+            continue
+        picture = Picture((subject.name,), "", "", number, str(path), kind=kind, variant=f"photo: {kind}")
+        cases.append(Case(picture, image))
+    return cases
