@@ -1,0 +1,64 @@
+"""Faces in a picture -> vectors, and how like two vectors are. Letters: F faces, R photos, D_id."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from adaface.face.align import align
+from adaface.face.types import Face, FaceRecognizer, Floats, Pixels
+
+
+class Recogniser(Protocol):
+    """What scores need of a face recogniser: how faces are aligned and compared is its own."""
+
+    @property
+    def name(self) -> str:
+        """What columns and reports call it."""
+        ...
+
+    @property
+    def likeness(self) -> str:
+        """What `compare` tells, in words, such as "the cosine of their vectors"."""
+        ...
+
+    def embed(self, pixels: Pixels, faces: Sequence[Face]) -> Floats:
+        """Faces found in an RGB picture (H, W, 3) -> (F, D_id), row by row."""
+        ...
+
+    def compare(self, faces: Floats, photos: Floats) -> Floats:
+        """How like each face (F, D_id) is to each photo (R, D_id): (F, R), at most 1, higher for likeness."""
+        ...
+
+
+class OwnRecogniser:
+    """The recogniser of a `FaceAnalyzer`: its faces bring their vectors along."""
+
+    likeness = "the cosine of their vectors"
+
+    def __init__(self, recognizer: FaceRecognizer) -> None:
+        """recognizer: the analyser's."""
+        self.name, self._dim = recognizer.name, recognizer.dim
+
+    def embed(self, pixels: Pixels, faces: Sequence[Face]) -> Floats:
+        """Unit vectors (F, D_id) of the faces."""
+        return np.array([face.id_embedding for face in faces], np.float32).reshape(-1, self._dim)
+
+    def compare(self, faces: Floats, photos: Floats) -> Floats:
+        """Cosines (F, R) in [-1, 1]."""
+        return faces @ photos.T
+
+
+class CropRecogniser(OwnRecogniser):
+    """Any other recogniser of aligned crops, as an ONNX file's; the detector's landmarks align for it."""
+
+    def __init__(self, recognizer: FaceRecognizer) -> None:
+        """recognizer: makes unit vectors of aligned crops (F, 112, 112, 3)."""
+        super().__init__(recognizer)
+        self._recognizer = recognizer
+
+    def embed(self, pixels: Pixels, faces: Sequence[Face]) -> Floats:
+        """Unit vectors (F, D_id) of the faces."""
+        if not faces:
+            return np.zeros((0, self._dim), np.float32)
+        return self._recognizer(np.stack([align(pixels, face.landmarks) for face in faces]))

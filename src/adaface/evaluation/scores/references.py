@@ -1,0 +1,135 @@
+"""Photos of the subjects -> what each recogniser knows of them. Letters: R photos, D_id."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from adaface.errors import AdaFaceError, FaceError
+from adaface.evaluation.records import Subject
+from adaface.evaluation.scores.looking import Look, look
+from adaface.evaluation.scores.matching import Gallery
+from adaface.evaluation.scores.recognisers import Recogniser
+from adaface.face.analyzer import FaceAnalyzer
+from adaface.face.photos import Candidates, combine
+from adaface.face.types import Face, Floats
+
+
+@dataclass
+class Known:
+    """Vectors (R, D_id) of one recogniser by subject: of the photos that score, and of the given ones."""
+
+    scored: dict[str, Floats] = field(default_factory=dict)
+    given: dict[str, Floats] = field(default_factory=dict)
+
+
+def galleries(
+    subjects: Sequence[Subject], analyzer: FaceAnalyzer, recognisers: Sequence[Recogniser]
+) -> tuple[list[tuple[Gallery, Gallery]], list[str]]:
+    """For each recogniser the photos that score and the given ones, of people only; and notes for people.
+
+    The first recogniser is the analyser's own: it also takes identities without photos. A subject of whom
+    nothing can be used is in no gallery, and in the notes.
+    """
+    known = [Known() for _ in recognisers]
+    notes: list[str] = []
+    for subject in subjects:
+        if subject.broad_class != "person":
+            continue
+        found = _Photos(subject, analyzer)
+        notes += found.notes()
+        for one, recogniser in zip(known, recognisers, strict=True):
+            one.scored |= _named(subject, found.vectors(recogniser, subject.references))
+            one.given |= _named(subject, found.vectors(recogniser, subject.given))
+        vector = subject.id_embedding
+        if vector is not None and not subject.references:
+            if vector.shape == (analyzer.recognizer.dim,) and _same(subject.recognizer, analyzer):
+                known[0].scored[subject.name] = known[0].given[subject.name] = vector[None]
+            else:
+                notes.append(
+                    f"{subject.name}: the ID embedding is of the recogniser {subject.recognizer}, not of "
+                    f"{analyzer.recognizer.name}: no similarity is told. Make the identity again"
+                )
+    pairs = [
+        (Gallery(r, one.scored), Gallery(r, one.given)) for r, one in zip(recognisers, known, strict=True)
+    ]
+    return pairs, notes
+
+
+class _Photos:
+    """The subject's face in each of their photos."""
+
+    def __init__(self, subject: Subject, analyzer: FaceAnalyzer) -> None:
+        self.subject = subject
+        self._faults: list[str] = []
+        self._looks = {path: self._look(path, analyzer) for path in {*subject.given, *subject.scored}}
+        self._same_person: float | None = getattr(analyzer.recognizer, "same_person", None)
+        self._identity = self._who()
+        self._faces = {path: self._face(seen) for path, seen in self._looks.items() if seen is not None}
+
+    def vectors(self, recogniser: Recogniser, paths: Iterable[Path]) -> list[Floats]:
+        """A vector (D_id,) for each photo with a face."""
+        vectors = []
+        for path in paths:
+            if path in self._faces:
+                seen = self._looks[path]
+                assert seen is not None
+                vectors.append(recogniser.embed(seen.pixels, [self._faces[path]])[0])
+        return vectors
+
+    def notes(self) -> list[str]:
+        """What a reader of the figures should know of these photos."""
+        subject = self.subject
+        notes = [f"{subject.name}: {fault}" for fault in self._faults]
+        if subject.references and not any(path in self._faces for path in subject.references):
+            notes.append(f"{subject.name}: no photo to compare with: no similarity is told")
+        if self._same_person is not None and self._identity is not None and subject.apart:
+            own = [self._faces[p].similarity(self._identity) for p in subject.scored if p in self._faces]
+            low = sum(value < self._same_person for value in own)
+            if low:
+                notes.append(
+                    f"{subject.name}: {low} of {len(own)} photos that score are less like the given ones "
+                    f"than two photos of one person are (similarity {min(own):.2f}, usual is "
+                    f"{self._same_person:.2f} or more). If they show somebody else, leave them out"
+                )
+        return notes
+
+    def _look(self, path: Path, analyzer: FaceAnalyzer) -> Look | None:
+        try:
+            seen = look(path, analyzer)
+        except AdaFaceError as error:
+            self._faults.append(f"{str(error).rstrip('.')}. It is left out")
+            return None
+        if not seen.faces:
+            self._faults.append(f"{path}: no face found. It is left out of the scores of faces")
+            return None
+        return seen
+
+    def _who(self) -> Floats | None:
+        """The person's mean over the given photos, which says whose face is meant in photos of several."""
+        if self.subject.id_embedding is not None:
+            return self.subject.id_embedding
+        seen = [(path, self._looks[path]) for path in self.subject.given]
+        candidates = [Candidates(str(path), one.faces) for path, one in seen if one is not None]
+        if not candidates:
+            return None
+        try:
+            return combine(candidates, same_person=self._same_person).id_embedding
+        except FaceError as error:
+            self._faults.append(f"{error}")
+            return None
+
+    def _face(self, seen: Look) -> Face:
+        identity = self._identity
+        if identity is None or identity.shape != seen.faces[0].id_embedding.shape:
+            return seen.faces[0]
+        return max(seen.faces, key=lambda face: face.similarity(identity))
+
+
+def _named(subject: Subject, vectors: Sequence[Floats]) -> dict[str, Floats]:
+    return {subject.name: np.stack(vectors)} if vectors else {}
+
+
+def _same(name: str, analyzer: FaceAnalyzer) -> bool:
+    return "unknown" in (name, analyzer.recognizer.name) or name == analyzer.recognizer.name
