@@ -17,10 +17,9 @@ MOST = 4  # photos a subject, of each kind
 def anchors(world: World, seed: int = 0, most: int = MOST) -> list[Case]:
     """Photos that stand for pictures, those of each subject together.
 
-    Kind "same": photos of the subject itself that do not score it, the best that a method can reach. There are
-    none for a subject whose scoring photos are the given ones: a photo compared with itself says nothing. Kind
-    "other": photos of other subjects, passed off as this one's. `seed` draws which; photos that cannot be read
-    are left out.
+    Kind "same": photos of the subject that do not score it, the best that a method can reach. There are none
+    where the given photos score: a photo compared with itself says nothing. Kind "other": photos of other
+    subjects, passed off as this one's. `seed` draws which; photos that cannot be read are left out.
     """
     rng = np.random.default_rng(seed)
     cases = []

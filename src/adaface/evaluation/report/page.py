@@ -1,0 +1,159 @@
+"""FIGURES -> HTML: what the page shows, picked out of a run and its summary, and the template filled."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from adaface.evaluation.folder import OpenedRun
+from adaface.evaluation.records import Column, Picture
+from adaface.evaluation.report.thumbnails import thumbnail
+from adaface.optional import require
+
+MOST_PEOPLE, MOST_PROMPTS = 12, 12  # of the grid of unchosen pictures
+MOST_PHOTOS = 6  # of each person
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def render(template: str, values: Mapping[str, Any]) -> str:
+    """Fill a page of `templates`. Raises MissingExtra: no jinja2."""
+    jinja2 = require("jinja2", extra="eval")
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {"number": number, "interval": interval}
+    return str(environment.get_template(template).render(values))
+
+
+def context(run: OpenedRun, summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that the page of a run shows but its plots."""
+    columns = {column.name: column for column in run.columns}
+    own = [picture for picture in run.pictures if picture.variant == run.base]
+    files = {picture.file: thumbnail(run.file(picture.file)) for picture in _shown(run, summary, own)}
+    return {
+        "run": run,
+        "facts": run.facts,
+        "summary": summary,
+        "columns": columns,
+        "headlines": [headline(summary, columns[name]) for name in _headline_names(summary, columns)],
+        "main": _main_columns(summary, columns),
+        "grid": grid(own),
+        "cases": [_ends(summary, columns[name]) for name in (summary["identity"], summary["text"]) if name],
+        "thumbnails": files,
+        "photos": {subject["name"]: photos(run, subject) for subject in run.subjects},
+        "prompt_numbers": {template: n for n, template in enumerate(summary["prompts"], 1)},
+        "synthetic": [s["name"] for s in run.subjects if s.get("synthetic")],
+        "given_only": [s["name"] for s in run.subjects if not s.get("apart", True)],
+    }
+
+
+def number(value: float | None, column: Column | None = None) -> str:
+    """A score as text: three digits behind the point, or one where it goes to a hundred."""
+    if value is None:
+        return "-"
+    digits = 1 if column is not None and column.high > 10 else 3
+    text = f"{value:.{digits}f}"
+    return text.replace("-", "−")
+
+
+def interval(row: Mapping[str, Any] | None, column: Column | None = None) -> str:
+    """The 95 % interval of an estimate as text; empty where there is none."""
+    if row is None or row["low"] is None:
+        return ""
+    return f"[{number(row['low'], column)}, {number(row['high'], column)}]"
+
+
+def headline(summary: Mapping[str, Any], column: Column) -> dict[str, Any]:
+    """A score in large letters, and where it lies between what photos score: places in per cent of a line."""
+    row = summary["overall"][column.name]
+    anchor = summary["anchors"].get(column.name) or {}
+    same, other = anchor.get("same"), anchor.get("other")
+    if other is None and column.chance is not None:
+        other = {"mean": column.chance, "low": None, "high": None, "chance": True}
+    ends = [row, *(one for one in (same, other) if one)]
+    least = min(0.0, *(_end(one, "low") for one in ends))
+    most = max(_end(one, "high") for one in ends) if same else max(column.high, _end(row, "high"))
+    most = max(most, least + 1e-6) * 1.04 if same else most
+    return {
+        "column": column,
+        "row": row,
+        "same": same,
+        "other": other,
+        "between": anchor.get("between"),
+        "anchor": anchor,
+        "marks": {
+            name: _place(one, least, most)
+            for name, one in (("row", row), ("same", same), ("other", other))
+            if one
+        },
+    }
+
+
+def _end(row: Mapping[str, Any], name: str) -> float:
+    return float(row["mean"] if row[name] is None else row[name])
+
+
+def _place(row: Mapping[str, Any], least: float, most: float) -> dict[str, float]:
+    places = {name: 100 * (_end(row, name) - least) / (most - least) for name in ("low", "mean", "high")}
+    return {name: round(min(100.0, max(0.0, place)), 2) for name, place in places.items()}
+
+
+def _headline_names(summary: Mapping[str, Any], columns: Mapping[str, Column]) -> list[str]:
+    wanted = ["similarity", summary["identity"], "face_found", summary["text"], "retrieval", "copy_paste"]
+    return [name for name in dict.fromkeys(wanted) if name in columns and name in summary["overall"]]
+
+
+def _main_columns(summary: Mapping[str, Any], columns: Mapping[str, Column]) -> list[Column]:
+    """The columns of tables by person, prompt and so on: those with figures, as many as a page can hold."""
+    wanted = ["face_found", "similarity", summary["identity"], "margin", "percentile", "copy_paste"]
+    wanted += ["assignment", summary["text"], "retrieval", "clip_i", "dino", "diversity"]
+    return [columns[name] for name in dict.fromkeys(wanted) if name in columns and name in summary["overall"]]
+
+
+def grid(own: Sequence[Picture]) -> dict[str, Any]:
+    """The first seed of every prompt and person, chosen by nobody: {people, prompts, cells, more}."""
+    people = list(dict.fromkeys(picture.subjects[0] for picture in own))
+    prompts = list(dict.fromkeys(picture.template for picture in own))
+    cells: dict[tuple[str, str], Picture] = {}
+    for picture in own:
+        key = (picture.subjects[0], picture.template)
+        if key not in cells or picture.seed < cells[key].seed:
+            cells[key] = picture
+    return {
+        "people": people[:MOST_PEOPLE],
+        "prompts": prompts[:MOST_PROMPTS],
+        "cells": cells,
+        "more": len(people) > MOST_PEOPLE or len(prompts) > MOST_PROMPTS,
+    }
+
+
+def _shown(run: OpenedRun, summary: Mapping[str, Any], own: Sequence[Picture]) -> list[Picture]:
+    by_file = {picture.file: picture for picture in own}
+    ends = [case["file"] for end in ("best", "worst") for some in summary[end].values() for case in some]
+    table = grid(own)
+    names = [(person, prompt) for person in table["people"] for prompt in table["prompts"]]
+    cells = [table["cells"][name] for name in names if name in table["cells"]]
+    faceless = [by_file[file] for file in summary["without_face"][:24]]
+    return [*(by_file[file] for file in ends), *cells, *faceless]
+
+
+def _ends(summary: Mapping[str, Any], column: Column) -> dict[str, Any]:
+    return {
+        "column": column,
+        "worst": summary["worst"][column.name],
+        "best": summary["best"][column.name],
+    }
+
+
+def photos(run: OpenedRun, subject: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """The photos of a subject as the page shows them: those that make the identity, and those that score."""
+    return {
+        part: [
+            {**photo, "thumbnail": thumbnail(run.file(photo["path"])), "name": Path(photo["path"]).name}
+            for photo in subject.get(part, [])[:MOST_PHOTOS]
+        ]
+        for part in ("given", "scored")
+    }

@@ -1,0 +1,118 @@
+"""FIGURES -> PLOTS, as PNG files in memory. Nothing of matplotlib's own state is changed."""
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from adaface.evaluation.anchors import OTHER, SAME
+from adaface.evaluation.folder import OpenedRun
+from adaface.evaluation.records import Picture
+from adaface.optional import require
+
+BLUE, GREEN, GREY, INK = "#2563eb", "#15803d", "#6b7280", "#1f2328"
+SIZE = (7.2, 3.6)  # inches; readable on a phone and beside text
+DPI = 160
+
+
+def draw(run: OpenedRun, summary: Mapping[str, Any]) -> dict[str, bytes]:
+    """All plots that the run has the figures for: name -> PNG. Raises MissingExtra: no matplotlib."""
+    drawn = {"likeness": likeness(run, summary), "prompts": prompts(run, summary)}
+    return {name: picture for name, picture in drawn.items() if picture is not None}
+
+
+def likeness(run: OpenedRun, summary: Mapping[str, Any]) -> bytes | None:
+    """How like the person: each picture as a dot, between strangers' photos and the person's own."""
+    name = summary["identity"]
+    own = [picture for picture in run.pictures if picture.variant == run.base]
+    rows = [
+        ("photos of\nother people", [p for p in run.anchors if p.kind == OTHER], GREY),
+        ("pictures", own, BLUE),
+        ("other photos of\nthe same person", [p for p in run.anchors if p.kind == SAME], GREEN),
+    ]
+    filled = [(label, _values(some, name), colour) for label, some, colour in rows]
+    filled = [row for row in filled if row[1]]
+    if name is None or not any(label == "pictures" for label, _, _ in filled):
+        return None
+    figure, axes = new_figure((SIZE[0], 0.9 + 0.75 * len(filled)))
+    rng = np.random.default_rng(0)
+    for height, (_, values, colour) in enumerate(filled):
+        spread = height + rng.uniform(-0.22, 0.22, len(values))
+        axes.scatter(values, spread, s=16, color=colour, alpha=0.45, linewidths=0)
+        axes.plot([np.mean(values)] * 2, [height - 0.36, height + 0.36], color=colour, linewidth=2.5)
+    axes.set_yticks(range(len(filled)), [label for label, _, _ in filled])
+    axes.set_ylim(-0.6, len(filled) - 0.4)
+    axes.set_xlabel(summary["columns"][name]["title"])
+    return png(figure)
+
+
+def prompts(run: OpenedRun, summary: Mapping[str, Any]) -> bytes | None:
+    """Each prompt by how well it is followed and how like the person its pictures are."""
+    identity, text = summary["identity"], summary["text"]
+    rows = [
+        (number, row[text], row[identity])
+        for number, row in enumerate(summary["prompts"].values(), 1)
+        if identity in row and text in row
+    ]
+    if len(rows) < 2:
+        return None
+    figure, axes = new_figure()
+    for number, words, likeness in rows:
+        with_errors(axes, words, likeness, BLUE)
+        axes.annotate(str(number), (words["mean"], likeness["mean"]), (5, 4), textcoords="offset points")
+    axes.set_xlabel(summary["columns"][text]["title"])
+    axes.set_ylabel(summary["columns"][identity]["title"])
+    return png(figure)
+
+
+def with_errors(
+    axes: Any, x: Mapping[str, Any], y: Mapping[str, Any], colour: str, marker: str = "o"
+) -> None:
+    """A point with the intervals of both its means."""
+    axes.errorbar(
+        x["mean"],
+        y["mean"],
+        xerr=_reach(x),
+        yerr=_reach(y),
+        fmt=marker,
+        color=colour,
+        ecolor=colour,
+        elinewidth=0.8,
+        alpha=0.85,
+        markersize=6,
+    )
+
+
+def new_figure(size: tuple[float, float] = SIZE) -> tuple[Any, Any]:
+    """A figure and its axes, outside matplotlib's list of open ones."""
+    figure = require("matplotlib.figure", extra="eval").Figure(figsize=size, layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def png(figure: Any) -> bytes:
+    """A figure as a PNG file; the same figure gives the same bytes."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=DPI, metadata={"Software": None})
+    return stream.getvalue()
+
+
+def _values(pictures: Sequence[Picture], name: str | None) -> list[float]:
+    return list(_some(pictures, name))
+
+
+def _some(pictures: Sequence[Picture], name: str | None) -> Iterator[float]:
+    for picture in pictures:
+        value = picture.scores.get(name or "")
+        if value is not None:
+            yield value
+
+
+def _reach(row: Mapping[str, Any]) -> list[list[float]] | None:
+    if row["low"] is None:
+        return None
+    return [[max(0.0, row["mean"] - row["low"])], [max(0.0, row["high"] - row["mean"])]]

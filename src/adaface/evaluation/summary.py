@@ -1,0 +1,217 @@
+"""RUN -> FIGURES: every score as a mean with its interval, by person, prompt, kind and variant."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from adaface.evaluation.anchors import OTHER, SAME
+from adaface.evaluation.folder import OpenedRun
+from adaface.evaluation.honesty import not_measured, notes
+from adaface.evaluation.records import Column, Picture
+from adaface.evaluation.statistics import Estimate, share, widened
+
+CASES = 8  # best and worst pictures that are named
+Figures = dict[str, Any]  # column -> an estimate as JSON
+
+
+def summarize(run: OpenedRun) -> dict[str, Any]:
+    """All figures of a run, ready for JSON.
+
+    overall: of the run's own settings; variants, kinds, prompts, people: the same for each of them. The
+    interval of a person is over prompts, every other one over people. anchors: what photos score, and where
+    the pictures lie between them. best, worst: pictures by the columns of `identity` and `text`.
+    """
+    columns = run.columns
+    own = [picture for picture in run.pictures if picture.variant == run.base]
+    identity, text = identity_column(columns), text_column(columns)
+    return {
+        "format": "adaface-evaluation-summary",
+        "version": 1,
+        "run": run.name,
+        "counts": counts(run, own),
+        "columns": {column.name: asdict(column) for column in columns},
+        "identity": identity and identity.name,
+        "text": text and text.name,
+        "base": run.base,
+        "overall": estimates(own, columns),
+        "anchors": anchored(run, own),
+        "variants": _by(run.pictures, lambda picture: picture.variant, columns),
+        "kinds": _by(own, lambda picture: picture.kind, columns),
+        "prompts": _by(own, lambda picture: picture.template, columns),
+        "people": _people(own, columns),
+        "worst": {column.name: cases(own, column, worst=True) for column in (identity, text) if column},
+        "best": {column.name: cases(own, column, worst=False) for column in (identity, text) if column},
+        "without_face": [picture.file for picture in own if picture.scores.get("face_found") == 0],
+        "unscored": [picture.file for picture in own if not picture.scores],
+        "not_measured": not_measured(run),
+        "notes": notes(run),
+    }
+
+
+def identity_column(columns: Sequence[Column]) -> Column | None:
+    """The score that says whether it is the person: of the recogniser that no training has seen, if any."""
+    names = [c for c in columns if c.name.startswith("similarity") and c.name != "similarity_given"]
+    return next((c for c in names if c.name != "similarity"), names[0] if names else None)
+
+
+def text_column(columns: Sequence[Column]) -> Column | None:
+    """The score that says whether the picture fits its words."""
+    return next((column for column in columns if column.name == "clip_t"), None)
+
+
+def counts(run: OpenedRun, own: Sequence[Picture]) -> dict[str, int]:
+    """How many of what the figures are of."""
+    return {
+        "pictures": len(own),
+        "people": len({picture.subjects[0] for picture in own}),
+        "prompts": len({picture.template for picture in own}),
+        "seeds": len({picture.seed for picture in own}),
+        "all_pictures": len(run.pictures),
+        "without_face": sum(picture.scores.get("face_found") == 0 for picture in own),
+        "unscored": sum(not picture.scores for picture in own),
+        "dropped_lines": run.dropped,
+    }
+
+
+def per_person(pictures: Iterable[Picture], name: str) -> dict[str, float]:
+    """Mean of each person: over seeds, then over prompts. Pictures of several count for the first one."""
+    groups: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for picture in pictures:
+        value = picture.scores.get(name)
+        if value is not None:
+            groups[picture.subjects[0]][picture.template].append(value)
+    return {
+        person: float(np.mean([np.mean(values) for values in of_prompts.values()]))
+        for person, of_prompts in groups.items()
+    }
+
+
+def estimates(pictures: Sequence[Picture], columns: Iterable[Column]) -> Figures:
+    """Column -> mean over people with its interval, and how many people and pictures it is of."""
+    found = {}
+    for column in columns:
+        estimate = bounded(Estimate.of(per_person(pictures, column.name).values()), column)
+        if estimate is not None:
+            scored = sum(picture.scores.get(column.name) is not None for picture in pictures)
+            found[column.name] = {**asdict(estimate), "people": estimate.n, "pictures": scored}
+    return found
+
+
+def bounded(estimate: Estimate | None, column: Column) -> Estimate | None:
+    """The same with no end of its interval where the score cannot be."""
+    if estimate is None or estimate.low is None or estimate.high is None:
+        return estimate
+    return Estimate(estimate.mean, max(column.low, estimate.low), min(column.high, estimate.high), estimate.n)
+
+
+def anchored(run: OpenedRun, own: Sequence[Picture]) -> dict[str, Any]:
+    """Column -> what photos of the same subject score (same), what others' photos do (other), and more.
+
+    between: where the pictures lie from other (0) to same (1), of the people who have all three. above_other:
+    share of pairs in which a picture scores above another's photo passed off as the person; photos_apart: the
+    same of the person's own photos, which says whether the score can tell these people apart at all.
+    """
+    kinds = {kind: [photo for photo in run.anchors if photo.kind == kind] for kind in (SAME, OTHER)}
+    found = {}
+    for column in run.columns:
+        if not column.anchored:
+            continue
+        rows = {kind: per_person(photos, column.name) for kind, photos in kinds.items()}
+        found[column.name] = {
+            **{kind: _row(bounded(Estimate.of(row.values()), column)) for kind, row in rows.items()},
+            "between": _between(per_person(own, column.name), rows[SAME], rows[OTHER]),
+            "above_other": _row(_above(own, kinds[OTHER], column.name)),
+            "photos_apart": _row(_above(kinds[SAME], kinds[OTHER], column.name)),
+        }
+    return found
+
+
+def _between(
+    drawn: Mapping[str, float], same: Mapping[str, float], other: Mapping[str, float]
+) -> Figures | None:
+    names = [name for name in drawn if name in same and name in other]
+    if len(names) < 2:
+        return None
+    part = np.array([drawn[name] - other[name] for name in names])
+    whole = np.array([same[name] - other[name] for name in names])
+    if whole.mean() <= 0:  # the score cannot tell the photos apart: no share of nothing
+        return None
+    return _row(Estimate(*widened(share(part, whole), len(names)), len(names)))
+
+
+def _above(high: Sequence[Picture], low: Sequence[Picture], name: str) -> Estimate | None:
+    """Share of pairs of one person, half for a tie, averaged over people."""
+    shares = []
+    for person in {picture.subjects[0] for picture in high}:
+        ours, theirs = (
+            [value for p in some if p.subjects[0] == person and (value := p.scores.get(name)) is not None]
+            for some in (high, low)
+        )
+        pairs = [float(a > b) + float(a == b) / 2 for a, b in product(ours, theirs)]
+        if pairs:
+            shares.append(float(np.mean(pairs)))
+    return _within(Estimate.of(shares))
+
+
+def _within(estimate: Estimate | None) -> Estimate | None:
+    return bounded(estimate, Column("share", "", "", low=0.0, high=1.0))
+
+
+def _row(estimate: Estimate | None) -> Figures | None:
+    return None if estimate is None else asdict(estimate)
+
+
+def _by(
+    pictures: Sequence[Picture], key: Callable[[Picture], str], columns: Sequence[Column]
+) -> dict[str, Figures]:
+    groups: dict[str, list[Picture]] = defaultdict(list)
+    for picture in pictures:
+        groups[key(picture)].append(picture)
+    return {name: estimates(some, columns) for name, some in groups.items()}
+
+
+def _people(pictures: Sequence[Picture], columns: Sequence[Column]) -> dict[str, Figures]:
+    """As `_by`, with intervals over the prompts of each person."""
+    groups: dict[str, list[Picture]] = defaultdict(list)
+    for picture in pictures:
+        groups[picture.subjects[0]].append(picture)
+    found: dict[str, Figures] = {}
+    for name, some in groups.items():
+        found[name] = {}
+        for column in columns:
+            estimate = bounded(Estimate.of(per_prompt(some, column.name).values()), column)
+            if estimate is not None:
+                found[name][column.name] = {**asdict(estimate), "prompts": estimate.n}
+    return found
+
+
+def per_prompt(pictures: Iterable[Picture], name: str) -> dict[str, float]:
+    """Mean over the seeds of each prompt template."""
+    groups: dict[str, list[float]] = defaultdict(list)
+    for picture in pictures:
+        value = picture.scores.get(name)
+        if value is not None:
+            groups[picture.template].append(value)
+    return {template: float(np.mean(values)) for template, values in groups.items()}
+
+
+def cases(pictures: Sequence[Picture], column: Column, *, worst: bool, most: int = CASES) -> list[Figures]:
+    """The pictures at one end of a score, the outermost first. Equal ones come in the order of the run."""
+    scored = [(value, p) for p in pictures if (value := p.scores.get(column.name)) is not None]
+    upward = worst == (column.better != "lower")
+    scored.sort(key=lambda one: one[0] if upward else -one[0])
+    return [
+        {
+            "value": value,
+            "file": picture.file,
+            "subjects": list(picture.subjects),
+            "prompt": picture.prompt,
+            "seed": picture.seed,
+            "scores": dict(picture.scores),
+        }
+        for value, picture in scored[:most]
+    ]
