@@ -171,9 +171,9 @@ def test_a_bad_picture_stops_the_run_and_is_found_again(words, monkeypatch):
     """One photo's noise is no number: the run stops, says so, and the replay names the photo."""
     import torch
 
-    from adaface.recipes.reconstruct import Reconstruct
+    from adaface.recipes.base.photos import Photos
 
-    read = Reconstruct.read
+    read = Photos.read
 
     def spoilt(self, row, seed):
         drawn = read(self, row, seed)
@@ -181,7 +181,7 @@ def test_a_bad_picture_stops_the_run_and_is_found_again(words, monkeypatch):
             drawn.noise.fill_(torch.nan)
         return drawn
 
-    monkeypatch.setattr(Reconstruct, "read", spoilt)
+    monkeypatch.setattr(Photos, "read", spoilt)
     many = ("loop.steps=20", "loop.save_steps=0", "samples.people=0")
     told = error_with_output("train", *words, *many, "-o", "mine")
     assert re.search(r"step \d+: .*reconstruct.* is no number.*`adaface train replay mine`", told)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from adaface.errors import DatasetError
-from adaface.recipes.batches import Loader, PeopleSampler
+from adaface.recipes.base.batches import Loader, PeopleSampler
 from adaface.training.plan import Part, StepPlan
 
 PLAN = StepPlan(step=3, rows=(5, 6, 7, 8), seeds=(50, 60, 70, 80))

@@ -8,7 +8,10 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from adaface.encoder.inverse import AdaFaceEncoder
 from adaface.recipes import registry
+from adaface.recipes.run import replay, train
+from adaface.training.distributed import ONE
 from adaface.training.plan import Part, step_generator
 
 
@@ -20,18 +23,27 @@ def shown(repo, monkeypatch):
     module = ModuleType("shown_recipe")
     monkeypatch.setitem(sys.modules, "shown_recipe", module)
     exec(compile(code, "docs/training.md", "exec"), module.__dict__)
-    monkeypatch.setitem(registry.RECIPES, "word_sized", "shown_recipe")
+    monkeypatch.setitem(registry.RECIPES, "agree", "shown_recipe")
     return module
 
 
 def test_the_recipe_of_the_page_runs_and_keeps_samples_apart(shown, settings):
-    config = settings(recipe="word_sized", size_weight=0.5)
+    config = settings(recipe="agree", agree_weight=0.5)
     assert isinstance(config, shown.Config)
     recipe = registry.open_recipe(config, torch.device("cpu"))
     plan = recipe.draw(1, step_generator(0, 1), 0.0)
     whole = recipe.loss(plan, Part())
     parts = [recipe.loss(plan, Part(index, 2)) for index in range(2)]
-    assert whole.keys() == {"reconstruct", "size"}
+    assert whole.keys() == {"reconstruct", "agree"}
     for name, value in whole.items():
         assert_close(sum(part[name] for part in parts) / 2, value)
     recipe.close()
+
+
+def test_the_recipe_of_the_page_trains_draws_and_leaves_an_encoder(shown, settings, tmp_path):
+    config = settings(recipe="agree", loop={"steps": 2, "save_steps": 2, "schedule": {"warmup_steps": 0}})
+    run = tmp_path / "run"
+    assert train(config, run, ONE).finished
+    assert AdaFaceEncoder.from_pretrained(run / "encoder").config.recognizer == "sface"
+    assert (run / "samples" / "step-000000002.png").is_file()
+    assert replay(run, 2, ONE).parts[0].terms.keys() == {"reconstruct", "agree"}

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from adaface.errors import ConfigError, MissingFileError
-from adaface.recipes.latents import encode_dataset, resized
+from adaface.recipes.base.latents import encode_dataset, resized
 from adaface.recipes.registry import open_recipe
 from adaface.training.plan import Part, step_generator
 from tiny import write_tiny_stack
@@ -22,7 +22,7 @@ def encoded(tiny_stack, tmp_path_factory):
 
 def test_cached_latents_are_taken_where_they_are(tiny_stack, encoded):
     recipe = open_recipe(small(tiny_stack, encoded), torch.device("cpu"))
-    drawn = recipe.read(3, 9)
+    drawn = recipe.photos.read(3, 9)
     assert drawn.picture is None
     assert drawn.latent.shape == (16, 8, 8)
     assert drawn.weight.shape == (1, 8, 8)
@@ -34,7 +34,7 @@ def test_cached_latents_are_taken_where_they_are(tiny_stack, encoded):
 
 def test_encoding_on_the_fly_can_be_asked_for(tiny_stack, encoded):
     recipe = open_recipe(small(tiny_stack, encoded, latents="fly"), torch.device("cpu"))
-    assert recipe.read(3, 9).latent is None
+    assert recipe.photos.read(3, 9).latent is None
     recipe.close()
 
 

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 from adaface.encoder.inverse import AdaFaceEncoder
 from adaface.errors import ConfigError, MissingFileError, WrongModelError, WrongRecognizerError
 from adaface.prompt.embedding import embed_prompt
-from adaface.recipes.reconstruct import noisy_id
+from adaface.recipes.base.photos import noisy_id
 from adaface.recipes.registry import open_recipe
 from adaface.training.plan import Part, StepPlan, step_generator
 from tiny_recipe import small
@@ -54,15 +54,16 @@ def test_gradients_of_parts_are_those_of_the_whole_batch(opened, count):
     recipe = opened(batch=6)
     plan = plan_of(recipe)
     areas = [
-        float(recipe.read(row, seed).weight.sum()) for row, seed in zip(plan.rows, plan.seeds, strict=True)
+        float(recipe.photos.read(row, seed).weight.sum())
+        for row, seed in zip(plan.rows, plan.seeds, strict=True)
     ]
     assert max(areas) > 1.2 * min(areas)
 
     def gradients(parts):
-        recipe.encoder.zero_grad()
+        recipe.models.encoder.zero_grad()
         for index in range(parts):
             (whole(recipe, plan, Part(index, parts)) / parts).backward()
-        return torch.cat([p.grad.flatten() for p in recipe.encoder.parameters() if p.grad is not None])
+        return torch.cat([p.grad.flatten() for p in recipe.models.encoder.parameters() if p.grad is not None])
 
     one, many = gradients(1), gradients(count)
     assert one.norm() > 0
@@ -79,14 +80,14 @@ def test_reading_ahead_changes_nothing(recipe):
 def test_only_the_encoder_gets_gradients(opened):
     recipe = opened()
     whole(recipe, plan_of(recipe)).backward()
-    assert all(p.grad is not None for p in recipe.encoder.layers.parameters())
+    assert all(p.grad is not None for p in recipe.models.encoder.layers.parameters())
     assert [p for part in recipe.frozen.values() for p in part.parameters() if p.grad is not None] == []
 
 
 def test_some_steps_bring_the_loss_of_the_same_draw_down(opened):
     recipe = opened(init_from="none")
     before = recipe.validate()
-    optimizer = torch.optim.AdamW(recipe.encoder.parameters(), 1e-3)
+    optimizer = torch.optim.AdamW(recipe.models.encoder.parameters(), 1e-3)
     for step in range(1, 9):
         optimizer.zero_grad()
         whole(recipe, plan_of(recipe, step)).backward()
@@ -109,7 +110,7 @@ def test_the_names_of_a_plan_are_the_keys_of_its_photos(recipe):
 
 def test_a_filled_prompt_is_what_the_command_line_would_make_of_it(recipe):
     rows = torch.randn(2, 16, 128, generator=torch.Generator().manual_seed(0))
-    prompts = recipe.denoiser.prompts
+    prompts = recipe.models.denoiser.prompts
     made = prompts(["a photo of {subject}, a woman", "{subject} in a meadow"], rows)
     texts = ["a photo of <person>, a woman", "<person> in a meadow"]
     for feature, text, subject in zip(made, texts, rows, strict=True):
@@ -119,7 +120,7 @@ def test_a_filled_prompt_is_what_the_command_line_would_make_of_it(recipe):
 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
 def test_the_target_is_what_leads_back_to_the_clean_latents(opened, kind):
-    denoiser = opened().denoiser
+    denoiser = opened().models.denoiser
     denoiser.scheduler.register_to_config(prediction_type=kind)
     clean, noise = torch.randn(2, 1, 16, 8, 8, generator=torch.Generator().manual_seed(0))
     level = torch.tensor([400])
@@ -133,7 +134,7 @@ def test_photos_of_another_size_are_brought_to_the_base_s(opened, tmp_path):
     from tiny_data import write_tiny_data
 
     recipe = opened(data=str(write_tiny_data(tmp_path / "large", size=96)))
-    assert recipe.read(0, 1).picture.shape == (3, 64, 64)
+    assert recipe.photos.read(0, 1).picture.shape == (3, 64, 64)
     assert whole(recipe, plan_of(recipe)).isfinite()
 
 
@@ -142,7 +143,7 @@ def test_a_photo_without_a_mask_counts_as_a_whole(opened, tmp_path):
 
     data = str(write_tiny_data(tmp_path / "bare", masks=False))
     recipe = opened(data=data, scale=[1.0, 1.0])
-    assert recipe.read(0, 1).weight.min() == 1
+    assert recipe.photos.read(0, 1).weight.min() == 1
 
 
 def test_id_noise_keeps_the_length_and_moves_by_its_strength():
@@ -165,14 +166,14 @@ def test_the_grid_shows_the_same_people_the_same_way_each_time(recipe):
 
 def test_the_grid_shows_different_people_where_there_are_enough(opened):
     recipe = opened(samples={"people": 3})
-    assert len({int(recipe.dataset.person_of[row]) for row in recipe.shown()}) == 3
+    assert len({int(recipe.dataset.person_of[row]) for row in recipe.photos.shown(3)}) == 3
 
 
 def test_a_folder_of_many_people_fills_the_grid_with_its_photos(opened, tmp_path):
     from tiny_data import write_tiny_data
 
     data = str(write_tiny_data(tmp_path / "mixed", people=1, photos=5, mixed=1))
-    assert len(set(opened(data=data, samples={"people": 4}).shown())) == 4
+    assert len(set(opened(data=data, samples={"people": 4}).photos.shown(4))) == 4
 
 
 def test_no_people_means_no_grid(opened):
@@ -184,13 +185,13 @@ def test_no_people_means_no_grid(opened):
 
 def test_without_init_from_the_encoder_is_a_copy_of_the_text_encoder(opened):
     recipe = opened(init_from="none")
-    stock = AdaFaceEncoder.from_text_encoder(recipe.pipe.text_encoder, recipe.pipe.tokenizer)
-    assert recipe.encoder.fingerprint() == stock.fingerprint()
+    stock = AdaFaceEncoder.from_text_encoder(recipe.models.pipe.text_encoder, recipe.models.pipe.tokenizer)
+    assert recipe.models.encoder.fingerprint() == stock.fingerprint()
 
 
 def test_keys_and_values_are_expanded_without_changing_what_is_said(opened, recipe):
     wide = opened(batch=6, kv_multipliers=[4], kv_noise=0.0)
-    assert wide.encoder.config.multipliers == (4, 4)
+    assert wide.models.encoder.config.multipliers == (4, 4)
     assert_close(whole(wide, plan_of(recipe)), whole(recipe, plan_of(recipe)))
 
 
@@ -229,7 +230,7 @@ def test_no_data_names_the_command_that_makes_some(opened):
 
 
 def test_embeddings_of_another_recogniser_are_refused(opened, faces, monkeypatch):
-    from adaface.recipes import opening
+    from adaface.recipes.base import opening
 
     class Foreign(opening.FaceDataset):
         def __init__(self, folder):
@@ -273,17 +274,17 @@ def test_the_settings_are_frozen(settings):
 def test_gradient_checkpointing_changes_no_gradient(opened, recipe):
     thrifty = opened(batch=6, gradient_checkpointing=True)
     for one in (recipe, thrifty):
-        one.encoder.zero_grad()
+        one.models.encoder.zero_grad()
         whole(one, plan_of(recipe)).backward()
-    pairs = zip(recipe.encoder.parameters(), thrifty.encoder.parameters(), strict=True)
+    pairs = zip(recipe.models.encoder.parameters(), thrifty.models.encoder.parameters(), strict=True)
     assert all(torch.allclose(a.grad, b.grad, rtol=1e-4, atol=1e-7) for a, b in pairs if a.grad is not None)
 
 
 def test_frozen_models_in_half_precision_still_give_the_encoder_full_gradients(opened):
     recipe = opened(frozen="bf16")
-    assert recipe.denoiser.unet.dtype == torch.bfloat16
+    assert recipe.models.denoiser.unet.dtype == torch.bfloat16
     whole(recipe, plan_of(recipe)).backward()
-    grads = [p.grad for p in recipe.encoder.layers.parameters()]
+    grads = [p.grad for p in recipe.models.encoder.layers.parameters()]
     assert all(grad.dtype == torch.float32 and grad.isfinite().all() for grad in grads)
     assert recipe.sample() is not None
 

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from adaface.encoder.inverse import AdaFaceEncoder
 from adaface.errors import ConfigError, DamagedFileError, FormatError, MissingFileError, WriteError
 from adaface.recipes import run as runs
+from adaface.recipes.base.opening import find_encoder
 from adaface.recipes.estimate import estimate
-from adaface.recipes.opening import find_encoder
 from adaface.recipes.registry import load_config
 from adaface.recipes.run import read_run, replay, resume, train
 from adaface.training import checkpoint
@@ -186,9 +186,11 @@ def test_a_run_of_other_sizes_is_not_taken_for_this_one(whole, settings, tmp_pat
         resume(run, ONE, NOTHING)
 
 
-def test_a_step_can_be_looked_at_again(whole):
-    seen = replay(whole, 3, ONE)
-    (row,) = [row for row in metrics(whole) if row["step"] == 3]
+@pytest.mark.parametrize(("step", "begin"), [(1, "start/encoder"), (3, "checkpoints/step-000000002")])
+def test_a_step_can_be_looked_at_again(whole, step, begin):
+    seen = replay(whole, step, ONE)
+    (row,) = [row for row in metrics(whole) if row["step"] == step and "validation" not in row]
+    assert seen.weights == whole / begin
     assert seen.parts[0].terms["reconstruct"] == pytest.approx(row["reconstruct"], rel=1e-4)
     assert len(seen.parts[0].names) == 4
 

@@ -104,6 +104,25 @@ def test_any_step_after_a_checkpoint_can_be_replayed(tmp_path):
     assert found.samples == () and found.bad_names == []
 
 
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_step_before_the_first_checkpoint_is_replayed_from_the_start(tmp_path, accumulate):
+    whole = Line(dropout=0.5)
+    fit(whole, config(5, accumulate=accumulate), tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    begin = tmp_path / "start"
+    found = replay(Line(dropout=0.5), config(5), tmp_path, step=4, start=begin)
+    assert found.weights == begin and len(found.parts) == accumulate
+    told = sum(part.terms["error"] for part in found.parts) / accumulate
+    assert told == pytest.approx(rows[3]["error"], rel=1e-5)
+
+
+def test_a_run_that_does_not_say_how_it_began_cannot_be_replayed_from_its_start(tmp_path):
+    fit(Line(), config(2), tmp_path)
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(FormatError, match="run.json: does not say how the run began"):
+        replay(Line(), config(2), tmp_path, step=1, start=tmp_path / "start")
+
+
 def test_a_replay_leaves_the_weights_before_the_step(tmp_path):
     fit(Line(), config(5, save_steps=1, keep_last=9), tmp_path)
     recipe, other = Line(), Line()

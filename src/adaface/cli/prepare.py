@@ -130,6 +130,10 @@ def prepare(
                 "or one that is started here.", RUN, "[ADDRESS]"),
     ] = None,
     restart: Annotated[bool, _shown("--restart", "Make anew what is in OUT.", RUN)] = False,
+    keep_looks: Annotated[
+        bool, _shown("--keep-looks", "Keep what was seen (the same disk space again): --restart with another "
+                     "--same-person then takes seconds, not hours.", RUN)
+    ] = False,
     as_json: options.AsJson = False,
 ) -> None:  # fmt: skip
     """Make a data set for training out of folders of photos.
@@ -159,6 +163,7 @@ def prepare(
             person_types=person_types,
             original_layout=original_layout,
             restart=restart,
+            keep_looks=keep_looks,
         )  # fmt: skip
         try:
             _run(request, _Options(workers, ray, latents, stack, seed, device, as_json))
@@ -282,7 +287,7 @@ def _traits(path: Path | None) -> "Callable[[], AgeGenderBackend] | None":
 
 
 def _encode(folder: Path, given: _Options) -> Path:
-    from adaface.recipes.latents import encode_dataset
+    from adaface.recipes.base.latents import encode_dataset
 
     with progress("Encoding latents") as bar:
         return encode_dataset(

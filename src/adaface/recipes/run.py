@@ -130,14 +130,14 @@ def replay(run: str | Path, step: int | None, ranks: "Ranks") -> "Replay":
     from adaface.training import replay as training
 
     run = Path(run)
-    config = read_run(run, Layer("", {}))
-    then = training.settings_of(run, step)
+    config, start = read_run(run, Layer("", {})), _start_of(run)
+    then = training.settings_of(run, step, start)
     if then is not None:
         here = {name: getattr(config, name) for name in training.PLACES}
         config = resolved(load_config([Layer(f"{run / ABOUT}", {**then, **here})]))
-    recipe = open_recipe(config, ranks.device, _start_of(run))
+    recipe = open_recipe(config, ranks.device, start)
     try:
-        return training.replay(recipe, config.loop, run, step=step)
+        return training.replay(recipe, config.loop, run, step=step, start=start)
     finally:
         recipe.close()
 

@@ -11,7 +11,7 @@ from typing import Any
 from adaface.errors import FormatError, MissingFileError
 from adaface.training import checkpoint
 from adaface.training.distributed import ONE
-from adaface.training.metrics import last_step, starts
+from adaface.training.metrics import ABOUT, last_step, starts
 from adaface.training.plan import Part, StepPlan
 from adaface.training.recipe import Recipe
 from adaface.training.run import PLAN, Run
@@ -41,7 +41,7 @@ class Replay:
     """A step that was run again. parts: as the run read the batch; samples: of bad parts, one by one."""
 
     plan: StepPlan
-    weights: Path  # the checkpoint that it began from
+    weights: Path  # the checkpoint that it began from, or the run's `start`
     parts: tuple[Measured, ...]
     samples: tuple[Measured, ...]
 
@@ -51,35 +51,50 @@ class Replay:
         return [name for sample in self.samples if not sample.finite for name in sample.names]
 
 
-def replay(recipe: Recipe, config: LoopConfig, run: str | Path, *, step: int | None = None) -> Replay:
+def replay(
+    recipe: Recipe, config: LoopConfig, run: str | Path, *, step: int | None = None, start: Path | None = None
+) -> Replay:
     """Run a step again, with the weights before it, and change nothing in the run's folder.
 
     step: its number, as metrics count it; None: the one that stopped the run. For a step that did not, the
-    run is repeated in memory from the newest checkpoint before it. One process replays what several did.
-    Leaves the weights before the step in the recipe's modules.
+    run is repeated in memory from the newest checkpoint before it. start: where the weights that the run
+    began with are kept, if the recipe holds them now: then it is repeated from there where no checkpoint is
+    left. One process replays what several did. Leaves the weights before the step in the recipe's modules.
     Raises MissingFileError: no such step is recorded or done. FormatError: the run is another recipe's.
     """
     run = Path(run)
     failed = _failed(run, step)
     if failed is None and step is not None:
         _done(run, step)
-    folder = failed or _before(run, step)
+    folder = failed or _before(run, step, start)
     report = _report(failed / PLAN) if failed is not None else {}
-    state = checkpoint.read_state(folder)
-    parts = state.parts
-    again = Run(
-        recipe,
-        dataclasses.replace(config, accumulate=parts),
-        run,
-        seed=state.seed,
-        hooks=Hooks(),
-        ranks=ONE,
-    )
-    again.restore(folder)
+    seed, parts = _begun(run) if folder == start else _stood(folder)
+    config = dataclasses.replace(config, accumulate=parts)
+    again = Run(recipe, config, run, seed=seed, hooks=Hooks(), ranks=ONE)
+    if folder != start:
+        again.restore(folder)
     number = again.progress.step + 1 if step is None else step
     again.repeat(number - 1)
     plan = StepPlan.from_json(report["plan"]) if report else again.plan(number)
     return _measured(again, plan, folder)
+
+
+def _stood(folder: Path) -> tuple[int, int]:
+    """A checkpoint's seed, and in how many parts its batches were read by all processes."""
+    state = checkpoint.read_state(folder)
+    return state.seed, state.parts
+
+
+def _begun(run: Path) -> tuple[int, int]:
+    """The same of a run's last start from nothing. Raises FormatError: `run.json` does not say."""
+    try:
+        row = [row for row in starts(run) if row["step"] == 0][-1]
+        return int(row["seed"]), int(row["processes"]) * int(row["accumulate"])
+    except (IndexError, KeyError, TypeError, ValueError) as error:
+        raise FormatError(
+            f"{run / ABOUT}: does not say how the run began, so that its first steps cannot be done again. "
+            "Name a step after one of its checkpoints"
+        ) from error
 
 
 def _measured(run: Run, plan: StepPlan, folder: Path) -> Replay:
@@ -111,9 +126,11 @@ def _failed(run: Path, step: int | None) -> Path | None:
     return next((folder for folder in there if folder.name == f"step-{step:09d}"), None)
 
 
-def _before(run: Path, step: int | None) -> Path:
-    """The newest checkpoint from which this step can be reached."""
+def _before(run: Path, step: int | None, start: Path | None = None) -> Path:
+    """The newest checkpoint from which this step can be reached, or `start`."""
     there = [folder for folder in checkpoint.checkpoints(run) if step and int(folder.name[5:]) < step]
+    if not there and start is not None:
+        return start
     if not there:
         raise MissingFileError(
             f"{run}: no checkpoint before step {step}. The run keeps the last and the best ones (keep_last)"
@@ -122,17 +139,18 @@ def _before(run: Path, step: int | None) -> Path:
     return there[-1]
 
 
-def settings_of(run: Path, step: int | None) -> Mapping[str, Any] | None:
+def settings_of(run: Path, step: int | None, start: Path | None = None) -> Mapping[str, Any] | None:
     """The settings that were in force at a step (None: the one that stopped the run); None: not written down.
 
-    Raises MissingFileError: no such step, or other settings were in force between the checkpoint before it
+    start: as of `replay`. Raises MissingFileError: no such step, or other settings were in force between the checkpoint before it
     and the step, so that it cannot be reached from there.
     """
     reported = _failed(run, step)
     number = int(reported.name[5:]) if reported is not None else step or 0
     if reported is None:
         _done(run, number)
-    began = number - 1 if reported is not None else int(_before(run, number).name[5:])
+    before = None if reported is not None else _before(run, number, start)
+    began = number - 1 if before is None else 0 if before == start else int(before.name[5:])
     rows = starts(run)
     now, then = (_last(rows, at) for at in (number, began + 1))
     if now is not None and then is not None and _learnt(now) != _learnt(then):

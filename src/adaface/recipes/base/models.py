@@ -1,0 +1,87 @@
+"""The models of a run of the inverse encoder: one that is trained, and a frozen diffusion model. B, K, D."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from adaface.encoder.id_prompter import Arc2FacePrompter
+from adaface.encoder.inverse import AdaFaceEncoder
+from adaface.pipelines.quiet import quiet
+from adaface.pipelines.settings import Settings
+from adaface.pipelines.stack import Stack
+from adaface.recipes.base.denoising import Denoiser
+from adaface.recipes.base.opening import open_encoder, precision, start_encoder
+from adaface.recipes.config import PhotoConfig
+from adaface.training.plan import sample_generator
+
+
+@dataclass(frozen=True, eq=False)
+class Models:
+    """What a step computes with.
+
+    pipe: a stock pipeline of the stack's base, and `denoiser`, the same as a recipe needs it. prompter: ID
+    embedding to the encoder's input. encoder: what is trained. settings: how the stack draws.
+    """
+
+    stack: Stack
+    pipe: Any
+    denoiser: Denoiser
+    prompter: Arc2FacePrompter
+    encoder: AdaFaceEncoder
+    settings: Settings
+
+    @property
+    def device(self) -> torch.device:
+        """Where all of them are."""
+        return self.denoiser.device
+
+    @property
+    def frozen(self) -> Mapping[str, nn.Module]:
+        """Those that are not trained, by their role."""
+        pipe = self.pipe
+        parts = {"unet": pipe.unet, "vae": pipe.vae, "text_encoder": pipe.text_encoder}
+        return {**parts, "id_prompter": self.prompter}
+
+    def subjects(self, id_embeddings: Tensor) -> Tensor:
+        """ID embeddings (B, D_id) -> rows (B, K, D) for a prompt, with gradients for the encoder."""
+        with torch.no_grad():
+            id_prompt = self.prompter(id_embeddings)
+        rows: Tensor = self.encoder(id_prompt, id_scale=1.0)
+        return rows
+
+
+def start_of(config: PhotoConfig, stack: Stack, start: Path | None) -> AdaFaceEncoder | None:
+    """The encoder that a run begins with; None: a copy of the base's text encoder.
+
+    start: its folder in place of what `init_from` names, for a run that goes on. Raises what finding and
+    opening it raise.
+    """
+    if start is not None:
+        return AdaFaceEncoder.from_pretrained(start)
+    generator = sample_generator(config.seed)
+    return start_encoder(config.init_from, stack, config.kv_multipliers, config.kv_noise, generator)
+
+
+def open_models(
+    config: PhotoConfig,
+    stack: Stack,
+    pipe: Any,
+    begin: AdaFaceEncoder | None,
+    recognizer: str,
+    device: torch.device,
+) -> Models:
+    """All models on their device, those that are not trained in the precision that `config.frozen` names.
+
+    pipe: of `open_base`. begin: of `start_of`. recognizer: of the data. Raises as `open_encoder`.
+    """
+    prompter, encoder = open_encoder(stack, pipe, begin, recognizer)
+    with quiet():
+        pipe.to(device, precision(config.frozen, device))
+    settings = stack.recommended()
+    denoiser = Denoiser(pipe, settings.layer_weights)
+    prompter = prompter.requires_grad_(False).eval().to(device)
+    return Models(stack, pipe, denoiser, prompter, encoder.to(device), settings)
