@@ -9,6 +9,7 @@ import typer
 from adaface.cli import console  # first, for the time it notes
 from adaface.cli.demo import demo
 from adaface.cli.embed import embed
+from adaface.cli.evaluation.evaluate import evaluate
 from adaface.cli.generate import generate
 from adaface.cli.models.checkpoint import app as checkpoint
 from adaface.cli.models.convert import convert
@@ -53,7 +54,7 @@ def main(
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-for command in (generate, embed, demo, doctor, setup, convert):
+for command in (generate, embed, demo, evaluate, doctor, setup, convert):
     app.command()(command)
 app.command(cls=RayWithoutAddress)(prepare)
 app.add_typer(checkpoint, name="checkpoint")

@@ -51,6 +51,7 @@ class Picture:
     with <person> (and <other> for a second one), which all subjects share. kind: the set that it is from, as
     "scene". variant: the settings that differ from the run's own, such as "id_scale=0.5"; empty for none.
     file: relative to the run's folder, POSIX. settings: everything else that is needed to draw it again.
+    error: why the file could not be read; it then has no scores.
     """
 
     subjects: tuple[str, ...]
@@ -63,6 +64,7 @@ class Picture:
     sha256: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     scores: Scores = field(default_factory=dict)
+    error: str = ""
 
     @property
     def key(self) -> tuple[str, tuple[str, ...], str, int]:

@@ -1,0 +1,1 @@
+"""`adaface evaluate` and `adaface prompts`: what is measured, and with which prompts."""

@@ -1,0 +1,97 @@
+"""What subjects are: "young woman", "corgi", by name; from a YAML or JSON file, or the original's subject file."""
+
+import json
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adaface.errors import ConfigError, FormatError, MissingFileError
+from adaface.evaluation.records import BroadClass
+from adaface.optional import require
+
+_LIST = re.compile(r"^\s*set\s+(?:-\w+\s+)?(\w+)\s+(.*)$")  # of a fish script
+KINDS: tuple[BroadClass, ...] = ("object", "person", "animal")  # 0, 1, 2 in the original's files
+
+
+@dataclass(frozen=True)
+class About:
+    """class_word: what stands for a subject in the text that scores. broad_class: which prompts it gets."""
+
+    class_word: str = "person"
+    broad_class: BroadClass = "person"
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError: no word."""
+        if not self.class_word.strip():
+            raise ConfigError("a class word is empty. Write what the subject is, such as woman")
+
+    def to_json(self) -> list[str]:
+        """Plain values for JSON."""
+        return [self.class_word, self.broad_class]
+
+
+def read_about(file: str | Path) -> dict[str, About]:
+    """Subjects by name: `{alice: young woman, rex: {class: corgi, kind: animal}}` in YAML or JSON, or the
+    original's lists (`set -g subjects ...`, `class_names`, `broad_classes`) in a fish script.
+
+    Raises MissingFileError: no such file. FormatError: not of that form.
+    """
+    path = Path(file)
+    if not path.is_file():
+        raise MissingFileError(f"{path}: no such file. --about needs a YAML or JSON file: alice: young woman")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (UnicodeDecodeError, OSError) as error:
+        raise FormatError(f"{path}: not readable as text ({error}). Save it as UTF-8") from error
+    rows = _rows(path, text)
+    return {str(name): _about(path, str(name), row) for name, row in rows.items()}
+
+
+def _rows(path: Path, text: str) -> Mapping[Any, Any]:
+    if path.suffix.lower() == ".json":
+        try:
+            rows = json.loads(text)
+        except ValueError as error:
+            raise FormatError(f"{path}: not JSON ({error}). Correct it") from error
+    elif _LIST.search(text) or any(_LIST.match(line) for line in text.splitlines()):
+        rows = _from_fish(path, text)
+    else:
+        yaml = require("yaml", extra="eval")
+        try:
+            rows = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise FormatError(f"{path}: not YAML ({' '.join(str(error).split())}). Correct it") from error
+    if not isinstance(rows, dict) or not rows:
+        raise FormatError(f"{path}: no subjects in it. Write a line a subject: alice: young woman")
+    return rows
+
+
+def _about(path: Path, name: str, row: Any) -> About:
+    known = {"class": row} if isinstance(row, str) else row
+    if not isinstance(known, dict) or not known.keys() <= {"class", "kind"}:
+        raise FormatError(f"{path}: {name}: give what it is (young woman), or class and kind")
+    kind = next((one for one in KINDS if one == known.get("kind", "person")), None)
+    if kind is None:
+        raise FormatError(f"{path}: {name}: kind {known['kind']!r}. Kinds are person, animal, object")
+    return About(str(known.get("class", kind)), kind)
+
+
+def _from_fish(path: Path, text: str) -> dict[str, dict[str, str]]:
+    """Lists of equal length, as `set -g NAME values...`."""
+    joined = text.replace("\\\n", " ")
+    matches = [match for line in joined.splitlines() if (match := _LIST.match(line))]
+    try:
+        lists = {match[1]: shlex.split(match[2], comments=True) for match in matches}
+        names = lists["subjects"]
+        words = lists.get("class_names", ["person"] * len(names))
+        kinds = [int(one) for one in lists.get("broad_classes", ["1"] * len(names))]
+        rows = zip(names, words, kinds, strict=True)
+        return {name: {"class": word, "kind": KINDS[kind]} for name, word, kind in rows}
+    except (KeyError, ValueError, IndexError) as error:
+        raise FormatError(
+            f"{path}: subjects, class_names and broad_classes (0 object, 1 person, 2 animal) should be lists "
+            f"of the same length ({error!r}). Correct it, or write YAML: alice: young woman"
+        ) from error

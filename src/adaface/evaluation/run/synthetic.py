@@ -1,0 +1,138 @@
+"""People whom nobody knows: the stack's ID teacher draws several pictures of a random ID. Shapes: S, D_id, T, D."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Generator, Tensor
+
+from adaface.errors import ConfigError
+from adaface.evaluation.face_similarity import load_strangers
+from adaface.evaluation.records import Subject
+from adaface.face.types import Floats
+from adaface.files import write_atomic
+from adaface.pipelines.drawing import Drawing, draw
+from adaface.pipelines.personalizer import Personalizer
+from adaface.pipelines.settings import Settings
+from adaface.prompt.embedding import embed_prompt
+from adaface.text.clip import TextEncoder
+
+PEOPLE = "people"  # folder of the run
+MOST = 12  # people
+PHOTOS = 4  # pictures of each, which play the part of photos
+TRIES = 3  # rounds of drawing until so many of them show a face
+GUIDANCE = (3.0, 3.0)  # of a teacher with a UNet of its own (Arc2Face's usual)
+NAMES = ("ada", "ben", "cleo", "dan", "eve", "finn", "gus", "hana", "ivo", "june", "kai", "lea")
+
+
+def random_ids(strangers: Floats | None, width: int, count: int, generator: Generator) -> Tensor:
+    """ID embeddings of people who do not exist: (count, D_id) unit vectors.
+
+    Drawn from the Gaussian that fits `strangers` (S, D_id), so that they lie where real people's lie; without
+    them, or with few, from all directions alike.
+    """
+    noise = torch.randn(count, width, generator=generator, dtype=torch.float64)
+    if strangers is None or len(strangers) < 2:
+        return torch.nn.functional.normalize(noise, dim=-1).float()
+    rows = torch.from_numpy(np.asarray(strangers, dtype=np.float64))
+    centred = rows - rows.mean(0)
+    _, scales, directions = torch.linalg.svd(centred, full_matrices=False)  # also where S < D_id
+    spread = scales / (len(rows) - 1) ** 0.5
+    drawn = rows.mean(0) + (noise[:, : len(spread)] * spread) @ directions
+    return torch.nn.functional.normalize(drawn, dim=-1).float()
+
+
+class Teacher:
+    """The ID teacher of a stack as a painter: ID embeddings -> pictures."""
+
+    def __init__(self, personalizer: Personalizer) -> None:
+        """personalizer: whose base gives all but the UNet. Raises StackError: the stack has no teacher.
+        ConfigError: no stack at all.
+        """
+        stack = personalizer.stack
+        if stack is None:
+            raise ConfigError("synthetic people need a stack with an ID teacher. Give folders of photos")
+        part = stack.part("teacher")
+        self.personalizer, self.length = personalizer, part.options.get("context_length")
+        shared = part.path is not None and stack.path("teacher") == stack.path("base") / "unet"
+        self.pipe = personalizer.pipe if shared else _with_unet(personalizer.pipe, stack.path("teacher"))
+        self.negative = self._nobody(shared)
+        usual = personalizer.settings
+        self.settings = Settings(
+            steps=usual.steps,
+            guidance_scale=usual.guidance_scale if shared else GUIDANCE,
+            batch_size=usual.batch_size,
+        )
+
+    def __call__(self, id_embedding: Tensor, seeds: Sequence[int]) -> tuple[Image.Image, ...]:
+        """A picture of the person (D_id,) for each seed."""
+        prompter = self.personalizer.id_prompter
+        with torch.inference_mode():
+            context = prompter.context(id_embedding[None].to(self.pipe.device), self.length)  # (1, T, D)
+        context = context.to(self.negative)
+        plan = Drawing([context] * len(seeds), self.negative, seeds, self.settings,
+                       memory=self.personalizer.memory)  # fmt: skip
+        return draw(self.pipe, plan)[0]
+
+    def _nobody(self, shared: bool) -> Tensor:
+        """What guidance leads away from: the empty prompt, in the words that the UNet reads. (1, T, D)"""
+        one = self.personalizer
+        if shared:
+            return one.prompt_embeds("", {}).prompt_embeds
+        text = TextEncoder(one.id_prompter.model)
+        with torch.inference_mode():
+            rows = embed_prompt(text, one.pipe.tokenizer, "", {}, max_length=self.length).prompt_embeds
+        return rows.to(one.pipe.device, one.pipe.unet.dtype)
+
+
+def draw_people(
+    teacher: Teacher, count: int, seed: int, folder: Path, tell: Callable[[int, int], None]
+) -> Iterator[tuple[str, list[Path]]]:
+    """Names of synthetic people with the pictures of each that show a face, as PNG files in `folder`/NAME.
+
+    tell: told people done and people in all. Raises ConfigError: count out of range.
+    """
+    if not 1 <= count <= MOST:
+        raise ConfigError(f"--people {count}: give 1 to {MOST} synthetic people")
+    stack, analyzer = teacher.personalizer.stack, teacher.personalizer.analyzer
+    assert stack is not None  # a teacher has one
+    width = analyzer.recognizer.dim
+    known = load_strangers(stack.path("strangers"), width) if "strangers" in stack.roles else None
+    ids = random_ids(known, width, count, Generator().manual_seed(seed))
+    for k, (name, vector) in enumerate(zip(NAMES, ids, strict=False)):
+        tell(k, count)
+        kept: list[Image.Image] = []
+        for trial in range(TRIES):
+            first = seed + 1000 * k + trial * PHOTOS
+            kept += [one for one in teacher(vector, range(first, first + PHOTOS)) if analyzer.faces(one)]
+            if len(kept) >= PHOTOS:
+                break
+        yield name, [_save(folder / name / f"{n}.png", one) for n, one in enumerate(kept[:PHOTOS])]
+    tell(count, count)
+
+
+def as_subject(name: str, photos: Sequence[Path], recognizer: str) -> Subject:
+    """A synthetic person: the first picture makes the identity, the others score it."""
+    return Subject(name, tuple(photos[:1]), tuple(photos[1:]), recognizer=recognizer, synthetic=True)
+
+
+def _save(path: Path, image: Image.Image) -> Path:
+    return write_atomic(path, lambda beside: image.save(beside, "PNG"))
+
+
+def _with_unet(pipe: Any, folder: Path) -> Any:
+    """The same pipeline over the teacher's own UNet."""
+    from diffusers import UNet2DConditionModel
+
+    from adaface.pipelines.quiet import quiet
+
+    with quiet():
+        unet = UNet2DConditionModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+        own = type(pipe)(
+            **{**pipe.components, "unet": unet.to(pipe.device, pipe.unet.dtype)},
+            requires_safety_checker=pipe.components.get("safety_checker") is not None,
+        )
+    return own

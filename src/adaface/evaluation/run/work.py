@@ -1,0 +1,231 @@
+"""The work of a run: pictures are drawn, saved and scored, part after part; each is noted as soon as it is done."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from PIL import Image
+
+from adaface.errors import ImageError
+from adaface.evaluation.anchors import anchors
+from adaface.evaluation.folder import ANCHORS, MANIFEST, line, read_pictures
+from adaface.evaluation.records import Case, Picture, Scorer, Scores, World
+from adaface.evaluation.run.begin import append
+from adaface.evaluation.run.plan import Plan
+from adaface.evaluation.run.request import Tell
+from adaface.face.images import load_image
+from adaface.files import sha256, write_atomic
+from adaface.identity.files import Identity
+from adaface.pipelines.generation import Generation
+from adaface.pipelines.personalizer import Personalizer
+from adaface.pipelines.settings import Settings
+
+Key = tuple[str, tuple[str, ...], str, int]
+SCORED_AT_ONCE = 64  # pictures, in whole groups of seeds; memory
+
+
+@dataclass(eq=False)
+class Book:
+    """The manifest of a run while it goes: every picture that is known, by its key.
+
+    dropped: half-written lines that were found.
+    """
+
+    folder: Path
+    known: dict[Key, Picture] = field(default_factory=dict)
+    dropped: int = 0
+
+    @classmethod
+    def open(cls, folder: Path) -> "Book":
+        """What was done before; a half-written line is taken away. Raises FormatError: a damaged manifest."""
+        path = folder / MANIFEST
+        if not path.is_file():
+            return cls(folder)
+        pictures, dropped = read_pictures(path)
+        book = cls(folder, {picture.key: picture for picture in pictures}, dropped)
+        if dropped:
+            book.rewrite(pictures)
+        return book
+
+    def note(self, pictures: Sequence[Picture]) -> None:
+        """Add lines; a later line of the same picture counts. Raises WriteError."""
+        self.known |= {picture.key: picture for picture in pictures}
+        append(self.folder / MANIFEST, "".join(map(line, pictures)))
+
+    def rewrite(self, pictures: Sequence[Picture]) -> None:
+        """All lines anew, in this order. Raises WriteError."""
+        text = "".join(map(line, pictures))
+        write_atomic(self.folder / MANIFEST, lambda beside: beside.write_text(text, encoding="utf-8"))
+
+
+@dataclass(eq=False)
+class Clock:
+    """Seconds and pictures of drawing and of scoring, those of earlier starts included."""
+
+    draw_s: float = 0.0
+    drawn: int = 0
+    score_s: float = 0.0
+    scored: int = 0
+
+    def to_json(self) -> dict[str, float]:
+        """Plain values for run.json."""
+        return {name: round(value, 3) for name, value in vars(self).items()}
+
+
+def is_there(folder: Path, picture: Picture | None) -> bool:
+    """Whether a picture was drawn, and lies there as it was."""
+    if picture is None or picture.error:
+        return False
+    path = folder / picture.file
+    return path.is_file() and sha256(path) == picture.sha256
+
+
+class Painter:
+    """Draws what is missing of a plan."""
+
+    def __init__(self, personalizer: Personalizer, people: Mapping[str, Identity], book: Book) -> None:
+        """people: the identity of each subject, by name."""
+        self.personalizer, self.people, self.book = personalizer, people, book
+        self.notes: list[str] = []
+
+    def __call__(self, settings: Settings, cast: Sequence[str], missing: Sequence[Picture]) -> None:
+        """Draw and save `missing`, pictures of one cast; each is noted when its batch is done.
+
+        Raises as `Personalizer.generate`, and WriteError.
+        """
+        by_prompt: dict[tuple[str, str], list[Picture]] = {}
+        for picture in missing:
+            by_prompt.setdefault((picture.template, picture.prompt), []).append(picture)
+        alike: dict[tuple[int, ...], list[list[Picture]]] = {}  # prompts that miss the same seeds
+        for pictures in by_prompt.values():
+            alike.setdefault(tuple(picture.seed for picture in pictures), []).append(pictures)
+        for seeds, prompts in alike.items():
+            for start, count in _stretches(seeds):
+                self._draw(settings, cast, [row[start : start + count] for row in prompts])
+
+    def _draw(self, settings: Settings, cast: Sequence[str], rows: Sequence[Sequence[Picture]]) -> None:
+        """rows: for each prompt its pictures, the same seeds one after another."""
+        coming = iter([picture for row in rows for picture in row])
+        told = settings.to_json()
+
+        def save(batch: Generation) -> None:
+            done = []
+            for image, seed in zip(batch.images, batch.seeds, strict=True):
+                picture = next(coming)
+                assert picture.seed == seed
+                path = self.book.folder / picture.file
+                write_atomic(path, lambda beside, image=image: image.save(beside, "PNG"))
+                done.append(replace(picture, sha256=sha256(path), settings=told))
+            self.book.note(done)
+
+        given = {name: value for name, value in vars(settings).items() if value is not None}
+        made = self.personalizer.generate(
+            [row[0].prompt for row in rows],
+            [self.people[name] for name in cast],
+            num_images=len(rows[0]),
+            seed=rows[0][0].seed,
+            on_batch=save,
+            **{"negative_prompt": settings.negative_prompt, **given},
+        )
+        self.notes += [note for note in made.notes if note not in self.notes]
+
+
+def _stretches(seeds: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Where runs of consecutive seeds begin in `seeds`, and how long they are."""
+    start = 0
+    for k in range(1, len(seeds) + 1):
+        if k == len(seeds) or seeds[k] != seeds[k - 1] + 1:
+            yield start, k - start
+            start = k
+
+
+class Judge:
+    """All scorers as one."""
+
+    def __init__(self, scorers: Sequence[Scorer], world: World) -> None:
+        """Looks at the photos of all subjects; `notes` is what the scorers say of them."""
+        self.scorers, self.world = scorers, world
+        self.notes = [note for scorer in scorers for note in scorer.begin(world)]
+        self.columns = [column for scorer in scorers for column in scorer.columns]
+        self.provenance = {name: value for scorer in scorers for name, value in scorer.provenance.items()}
+
+    def __call__(self, folder: Path, pictures: Sequence[Picture]) -> list[Picture]:
+        """The pictures with their scores; one that cannot be read says so in `error` and has none."""
+        opened = [_open(folder, picture) for picture in pictures]
+        cases = [one for one in opened if isinstance(one, Case)]
+        scores = iter(self.scores(cases))
+        return [replace(one.picture, scores=next(scores)) if isinstance(one, Case) else one for one in opened]
+
+    def scores(self, cases: Sequence[Case]) -> list[Scores]:
+        """Scores of all scorers, for each case."""
+        merged: list[dict[str, float | None]] = [{} for _ in cases]
+        if not cases:
+            return []
+        for scorer in self.scorers:
+            for row, found in zip(merged, scorer(cases), strict=True):
+                row.update(found)
+        return list(merged)
+
+
+def _open(folder: Path, picture: Picture) -> Case | Picture:
+    try:
+        pixels = load_image(folder / picture.file)
+    except ImageError as error:
+        return replace(picture, error=" ".join(str(error).split()), scores={})
+    return Case(replace(picture, error=""), Image.fromarray(pixels))
+
+
+def score_all(book: Book, pictures: Sequence[Picture], judge: Judge, clock: Clock) -> None:
+    """Score those of `pictures` that have no scores yet, with all seeds of their groups, and note them."""
+    current = [book.known[picture.key] for picture in pictures if picture.key in book.known]
+    names = {column.name for column in judge.columns}
+    waiting = {one.group for one in current if not one.error and not names <= one.scores.keys()}
+    todo = [one for one in current if one.group in waiting]
+    for part in _whole_groups(todo):
+        started = time.perf_counter()
+        book.note(judge(book.folder, part))
+        clock.score_s += time.perf_counter() - started
+        clock.scored += len(part)
+
+
+def _whole_groups(pictures: Sequence[Picture]) -> Iterator[list[Picture]]:
+    """Parts of bounded size that tear no group of seeds apart."""
+    groups: dict[object, list[Picture]] = {}
+    for picture in pictures:
+        groups.setdefault(picture.group, []).append(picture)
+    part: list[Picture] = []
+    for group in groups.values():
+        if part and len(part) + len(group) > SCORED_AT_ONCE:
+            yield part
+            part = []
+        part += group
+    if part:
+        yield part
+
+
+def draw_all(book: Book, plan: Plan, painter: Painter | None, judge: Judge, clock: Clock, tell: Tell) -> None:
+    """Draw what is missing, and score it, one cast of one variant after another."""
+    total = done = 0
+    units = list(plan.units())
+    total = sum(len(pictures) for _, _, pictures in units)
+    for variant, cast, pictures in units:
+        missing = [one for one in pictures if not is_there(book.folder, book.known.get(one.key))]
+        if missing and painter is not None:
+            started = time.perf_counter()
+            painter(plan.variants[variant], cast, missing)
+            clock.draw_s += time.perf_counter() - started
+            clock.drawn += len(missing)
+        score_all(book, pictures, judge, clock)
+        done += len(pictures)
+        tell("Drawing and scoring", done, total)
+
+
+def score_anchors(folder: Path, judge: Judge, seed: int) -> None:
+    """Score photos as if they were pictures, and write them to anchors.jsonl. Raises WriteError."""
+    cases = anchors(judge.world, seed)
+    told = [
+        line(replace(case.picture, scores=scores))
+        for case, scores in zip(cases, judge.scores(cases), strict=True)
+    ]
+    write_atomic(folder / ANCHORS, lambda beside: beside.write_text("".join(told), encoding="utf-8"))
