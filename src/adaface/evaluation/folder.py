@@ -59,21 +59,23 @@ def line(picture: Picture) -> str:
 def read_pictures(path: Path) -> tuple[list[Picture], int]:
     """The pictures of a manifest, and how many half-written lines were dropped (the last one at most).
 
+    Of several lines of one picture the last counts: one is added when it is drawn, one when it is scored.
     Raises MissingFileError: no such file. FormatError: a damaged line that is not the last.
     """
     if not path.is_file():
         raise MissingFileError(f"{path}: no such file. Give the folder of a run of `adaface evaluate`")
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     whole, rest = lines[:-1], lines[-1]
-    pictures = []
+    pictures: dict[object, Picture] = {}
     for number, text in enumerate(whole, 1):
         try:
-            pictures.append(_picture(json.loads(text)))
+            picture = _picture(json.loads(text))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise FormatError(
                 f"{path}: line {number} is damaged ({error}). Take that line out and go on with the run"
             ) from error
-    return pictures, int(bool(rest))
+        pictures[picture.key] = picture  # in the place of the first
+    return list(pictures.values()), int(bool(rest))
 
 
 def open_run(folder: str | Path) -> OpenedRun:

@@ -46,7 +46,7 @@ def summarize(run: OpenedRun) -> dict[str, Any]:
         "worst": {column.name: cases(own, column, worst=True) for column in (identity, text) if column},
         "best": {column.name: cases(own, column, worst=False) for column in (identity, text) if column},
         "without_face": [picture.file for picture in own if picture.scores.get("face_found") == 0],
-        "unscored": [picture.file for picture in own if not picture.scores],
+        "unscored": [{"file": p.file, "error": p.error} for p in own if not p.scores],
         "not_measured": not_measured(run),
         "notes": notes(run),
     }

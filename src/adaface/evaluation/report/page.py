@@ -6,6 +6,7 @@ from typing import Any
 
 from adaface.evaluation.folder import OpenedRun
 from adaface.evaluation.records import Column, Picture
+from adaface.evaluation.report.plots import likeness_columns, value_text
 from adaface.evaluation.report.thumbnails import thumbnail
 from adaface.optional import require
 
@@ -24,7 +25,7 @@ def render(template: str, values: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"number": number, "interval": interval}
+    environment.filters |= {"number": number, "interval": interval, "signed": signed, "value": value_text}
     return str(environment.get_template(template).render(values))
 
 
@@ -40,6 +41,7 @@ def context(run: OpenedRun, summary: Mapping[str, Any]) -> dict[str, Any]:
         "columns": columns,
         "headlines": [headline(summary, columns[name]) for name in _headline_names(summary, columns)],
         "main": _main_columns(summary, columns),
+        "likeness": likeness_columns(summary),
         "grid": grid(own),
         "cases": [_ends(summary, columns[name]) for name in (summary["identity"], summary["text"]) if name],
         "thumbnails": files,
@@ -60,10 +62,17 @@ def number(value: float | None, column: Column | None = None) -> str:
 
 
 def interval(row: Mapping[str, Any] | None, column: Column | None = None) -> str:
-    """The 95 % interval of an estimate as text; empty where there is none."""
+    """The 95 % interval of an estimate as text; empty where there is none, in words where nobody differs."""
     if row is None or row["low"] is None:
         return ""
+    if row["low"] == row["high"]:
+        return "(all alike)"
     return f"[{number(row['low'], column)}, {number(row['high'], column)}]"
+
+
+def signed(value: float, column: Column | None = None) -> str:
+    """A difference as text, with its sign."""
+    return ("+" if value >= 0 else "") + number(value, column)
 
 
 def headline(summary: Mapping[str, Any], column: Column) -> dict[str, Any]:
@@ -77,6 +86,7 @@ def headline(summary: Mapping[str, Any], column: Column) -> dict[str, Any]:
     least = min(0.0, *(_end(one, "low") for one in ends))
     most = max(_end(one, "high") for one in ends) if same else max(column.high, _end(row, "high"))
     most = max(most, least + 1e-6) * 1.04 if same else most
+    marks = (("other", other), ("same", same), ("row", row))
     return {
         "column": column,
         "row": row,
@@ -84,11 +94,7 @@ def headline(summary: Mapping[str, Any], column: Column) -> dict[str, Any]:
         "other": other,
         "between": anchor.get("between"),
         "anchor": anchor,
-        "marks": {
-            name: _place(one, least, most)
-            for name, one in (("row", row), ("same", same), ("other", other))
-            if one
-        },
+        "marks": {name: _place(one, least, most) for name, one in marks if one} if same or other else {},
     }
 
 

@@ -1,7 +1,7 @@
 """FIGURES -> PLOTS, as PNG files in memory. Nothing of matplotlib's own state is changed."""
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,20 +11,27 @@ from adaface.evaluation.folder import OpenedRun
 from adaface.evaluation.records import Picture
 from adaface.optional import require
 
-BLUE, GREEN, GREY, INK = "#2563eb", "#15803d", "#6b7280", "#1f2328"
+BLUE, GREEN, GREY, ORANGE = "#2563eb", "#15803d", "#6b7280", "#d97706"
 SIZE = (7.2, 3.6)  # inches; readable on a phone and beside text
 DPI = 160
 
 
 def draw(run: OpenedRun, summary: Mapping[str, Any]) -> dict[str, bytes]:
     """All plots that the run has the figures for: name -> PNG. Raises MissingExtra: no matplotlib."""
-    drawn = {"likeness": likeness(run, summary), "prompts": prompts(run, summary)}
+    drawn = {f"likeness-{name}": likeness(run, summary, name) for name in likeness_columns(summary)}
+    drawn |= {"prompts": prompts(run, summary)}
+    drawn |= {f"curve-{name}": curve(name, points, summary) for name, points in summary["curves"].items()}
     return {name: picture for name, picture in drawn.items() if picture is not None}
 
 
-def likeness(run: OpenedRun, summary: Mapping[str, Any]) -> bytes | None:
+def likeness_columns(summary: Mapping[str, Any]) -> list[str]:
+    """The similarities that the run has: of its own recogniser, and of the second one."""
+    names = dict.fromkeys(("similarity", summary["identity"]))
+    return [name for name in names if name in summary["overall"]]
+
+
+def likeness(run: OpenedRun, summary: Mapping[str, Any], name: str) -> bytes | None:
     """How like the person: each picture as a dot, between strangers' photos and the person's own."""
-    name = summary["identity"]
     own = [picture for picture in run.pictures if picture.variant == run.base]
     rows = [
         ("photos of\nother people", [p for p in run.anchors if p.kind == OTHER], GREY),
@@ -33,7 +40,7 @@ def likeness(run: OpenedRun, summary: Mapping[str, Any]) -> bytes | None:
     ]
     filled = [(label, _values(some, name), colour) for label, some, colour in rows]
     filled = [row for row in filled if row[1]]
-    if name is None or not any(label == "pictures" for label, _, _ in filled):
+    if not any(label == "pictures" for label, _, _ in filled):
         return None
     figure, axes = new_figure((SIZE[0], 0.9 + 0.75 * len(filled)))
     rng = np.random.default_rng(0)
@@ -64,6 +71,36 @@ def prompts(run: OpenedRun, summary: Mapping[str, Any]) -> bytes | None:
     axes.set_xlabel(summary["columns"][text]["title"])
     axes.set_ylabel(summary["columns"][identity]["title"])
     return png(figure)
+
+
+def curve(parameter: str, points: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> bytes | None:
+    """Likeness against text match over the values of a setting; a star marks the recommended one."""
+    identity, text = summary["identity"], summary["text"]
+    shown = [p for p in points if identity in p["scores"] and text in p["scores"]]
+    if len(shown) < 2:
+        return None
+    figure, axes = new_figure((SIZE[0], 4.2))
+    means = [(p["scores"][text]["mean"], p["scores"][identity]["mean"]) for p in shown]
+    axes.plot(*zip(*means, strict=True), color=BLUE, linewidth=1.2, alpha=0.6)
+    for point, place in zip(shown, means, strict=True):
+        usual = point["recommended"]
+        with_errors(axes, point["scores"][text], point["scores"][identity], BLUE)
+        if usual:
+            axes.plot(*place, marker="*", markersize=19, color=ORANGE, markeredgecolor="white", zorder=5)
+        label = f"{value_text(point['value'])}{' (recommended)' if usual else ''}"
+        axes.annotate(label, place, (8, 6), textcoords="offset points", weight="bold" if usual else "normal")
+    axes.margins(x=0.12)
+    axes.set_xlabel(summary["columns"][text]["title"] + "  (further right: follows the prompt)")
+    axes.set_ylabel(summary["columns"][identity]["title"])
+    axes.set_title(parameter, loc="left", weight="bold")
+    return png(figure)
+
+
+def value_text(value: object) -> str:
+    """A value of a setting as the command line takes it: 0.5, or 4:1 for a pair."""
+    if isinstance(value, list | tuple):
+        return ":".join(value_text(part) for part in value)
+    return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 
 def with_errors(
@@ -101,15 +138,8 @@ def png(figure: Any) -> bytes:
     return stream.getvalue()
 
 
-def _values(pictures: Sequence[Picture], name: str | None) -> list[float]:
-    return list(_some(pictures, name))
-
-
-def _some(pictures: Sequence[Picture], name: str | None) -> Iterator[float]:
-    for picture in pictures:
-        value = picture.scores.get(name or "")
-        if value is not None:
-            yield value
+def _values(pictures: Sequence[Picture], name: str) -> list[float]:
+    return [value for picture in pictures if (value := picture.scores.get(name)) is not None]
 
 
 def _reach(row: Mapping[str, Any]) -> list[list[float]] | None:
