@@ -82,7 +82,7 @@ def test_a_folder_that_is_no_clip_model_is_told(tmp_path, tiny_stack):
         ClipScorer.from_pretrained(tmp_path)
     folder = shutil.copytree(tiny_stack / "clip", tmp_path / "clip")
     (folder / "model.safetensors").write_bytes(b"x")
-    with pytest.raises(FormatError, match="not a readable CLIP model.*Copy the folder again"):
+    with pytest.raises(FormatError, match="not a readable CLIPModel.*Copy the folder again"):
         ClipScorer.from_pretrained(folder)
     (folder / "preprocessor_config.json").write_text("[")
     shutil.copy(tiny_stack / "clip" / "model.safetensors", folder)

@@ -89,7 +89,8 @@ def _prompts(stack: Any) -> list[str]:
 
 def _measure(personalizer: "Personalizer", person: Any, made: "Generation") -> list[dict[str, Any]]:
     """The rows of `summary.json`: is it the person, and is it the prompt?"""
-    from adaface.cli.scores import score_faces, strangers_of
+    from adaface.cli.scores import score_faces
+    from adaface.evaluation.face_similarity import strangers_of
     from adaface.evaluation.text_match import ClipScorer, first_choice, plain_words
 
     stack, analyzer = personalizer.stack, personalizer.analyzer

@@ -302,7 +302,8 @@ def _scores(
     personalizer: "Personalizer", people: "Sequence[Identity]", made: "Generation"
 ) -> list[dict[str, dict[str, Any]]]:
     """For each picture, for each person by name: face_found, similarity, percentile."""
-    from adaface.cli.scores import score_faces, strangers_of
+    from adaface.cli.scores import score_faces
+    from adaface.evaluation.face_similarity import strangers_of
 
     analyzer = personalizer.analyzer
     with working("Comparing faces"):

@@ -11,14 +11,6 @@ if TYPE_CHECKING:
     from adaface.face.analyzer import FaceAnalyzer
     from adaface.face.types import Floats
     from adaface.identity.files import Identity
-    from adaface.pipelines.stack import Stack
-
-
-def strangers_of(stack: "Stack", dim: int) -> "Floats | None":
-    """The stack's strangers, if it has any: (S, D_id). Raises FormatError: of another recogniser's length."""
-    from adaface.evaluation.face_similarity import load_strangers
-
-    return load_strangers(stack.path("strangers"), dim) if "strangers" in stack.roles else None
 
 
 def score_faces(

@@ -10,6 +10,7 @@ from PIL import Image
 from adaface.errors import FormatError, MissingFileError, ShapeError
 from adaface.face.analyzer import FaceAnalyzer
 from adaface.face.types import Floats
+from adaface.pipelines.stack import Stack
 
 STRANGERS = "id_embeddings"  # name of the tensor (S, D_id) in a file of strangers
 
@@ -54,6 +55,11 @@ def percentile(match: FaceMatch, strangers: Floats) -> float | None:
     if match.similarity is None or match.id_embedding is None:
         return None
     return float(100 * np.mean(strangers @ match.id_embedding < match.similarity))
+
+
+def strangers_of(stack: Stack, dim: int) -> Floats | None:
+    """The stack's strangers, if it has any: (S, D_id). Raises FormatError: of another recogniser's length."""
+    return load_strangers(stack.path("strangers"), dim) if "strangers" in stack.roles else None
 
 
 def load_strangers(path: str | Path, dim: int) -> Floats:

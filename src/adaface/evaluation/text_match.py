@@ -4,7 +4,7 @@ positions.
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -13,12 +13,11 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers import CLIPModel, PreTrainedTokenizerBase
 
-from adaface.errors import ConfigError, FormatError, MissingFileError
-from adaface.pipelines.quiet import quiet
+from adaface.errors import ConfigError, FormatError
+from adaface.evaluation.scores.pretrained import open_pretrained
 from adaface.prompt.template import CLASS_NOUNS
 from adaface.text.folder import load_tokenizer
 
@@ -28,7 +27,7 @@ MEAN = (
     0.40821073,
 )  # of CLIP's own training pictures; a preprocessor_config.json overrides
 STD = (0.26862954, 0.26130258, 0.27577711)
-_NAME = r"<[^<>\s]+>"
+_NAME = r"<(?P<name>[^<>\s]+)>"
 
 
 class ClipScorer:
@@ -51,27 +50,15 @@ class ClipScorer:
     def from_pretrained(cls, folder: str | Path, *, device: str | torch.device = "cpu") -> Self:
         """Read a transformers CLIPModel folder with its tokenizer in it or in `tokenizer/`; float32.
 
-        Raises MissingFileError: no config there. FormatError: weights that do not fit the config.
+        Raises MissingFileError: no config there. FormatError: another kind of model, or weights that do not
+        fit the config.
         """
         folder = Path(folder)
-        if not (folder / "config.json").is_file():
-            raise MissingFileError(f"{folder}: no config.json; give the folder of a CLIPModel")
+        model = open_pretrained(folder, CLIPModel, "a CLIPModel")
         inner = folder / "tokenizer"
         tokenizer = load_tokenizer(inner if inner.is_dir() else folder)
-        try:
-            with quiet():
-                model, report = CLIPModel.from_pretrained(
-                    folder.resolve(), local_files_only=True, use_safetensors=True, output_loading_info=True
-                )
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            raise FormatError(
-                f"{folder}: not a readable CLIP model ({error}). Copy the folder again"
-            ) from error
-        if report["missing_keys"]:
-            raise FormatError(
-                f"{folder}: weights are missing: {sorted(report['missing_keys'])[:3]}. Copy the folder again"
-            )
-        return cls(model.float().to(device), tokenizer, *_pixel_scale(folder / "preprocessor_config.json"))
+        scale = pixel_scale(folder / "preprocessor_config.json", MEAN, STD)
+        return cls(model.to(device), tokenizer, *scale)
 
     @torch.no_grad()
     def __call__(self, images: Sequence[Image.Image], texts: Sequence[str]) -> NDArray[np.float32]:
@@ -110,19 +97,21 @@ class ClipScorer:
         )
 
     def _pixels(self, image: Image.Image) -> Tensor:
-        """Shorter side to the model's size (bicubic), centre cut out, scaled: (3, S, S)."""
-        size = self.model.config.vision_config.image_size
-        image = image.convert("RGB")
-        scale = size / min(image.size)
-        width, height = (max(size, round(side * scale)) for side in image.size)
-        left, top = (width - size) // 2, (height - size) // 2
-        image = image.resize((width, height), Image.Resampling.BICUBIC).crop(
-            (left, top, left + size, top + size)
-        )
-        pixels = torch.from_numpy(np.asarray(image, dtype=np.float32) / 255).permute(
-            2, 0, 1
-        )  # (S, S, 3) -> (3, S, S)
-        return (pixels - self.mean) / self.std
+        return square_pixels(image, self.model.config.vision_config.image_size, self.mean, self.std)
+
+
+def square_pixels(image: Image.Image, size: int, mean: Tensor, std: Tensor) -> Tensor:
+    """Shorter side to `size` (bicubic), centre cut out, (pixels in [0, 1] - mean) / std: (3, size, size).
+
+    mean, std: (3, 1, 1).
+    """
+    image = image.convert("RGB")
+    scale = size / min(image.size)
+    width, height = (max(size, round(side * scale)) for side in image.size)
+    left, top = (width - size) // 2, (height - size) // 2
+    image = image.resize((width, height), Image.Resampling.BICUBIC).crop((left, top, left + size, top + size))
+    pixels = torch.from_numpy(np.asarray(image, dtype=np.float32) / 255).permute(2, 0, 1)  # -> (3, S, S)
+    return (pixels - mean) / std
 
 
 def first_choice(scores: NDArray[np.float32], own: Sequence[int]) -> list[bool]:
@@ -132,28 +121,43 @@ def first_choice(scores: NDArray[np.float32], own: Sequence[int]) -> list[bool]:
     return [bool(row.argmax() == index) for row, index in zip(scores, own, strict=True)]
 
 
-def plain_words(prompt: str) -> str:
+def plain_words(prompt: str, words: Mapping[str, str] | None = None) -> str:
     """A prompt as somebody who knows no names would write it: each <name> becomes "a person".
 
-    Beside a class noun ("a woman <alice>") the name only goes away.
+    words: other class words by name, such as {"alice": "young woman"}. Beside a class noun ("a woman
+    <alice>") the name only goes away.
     """
-    nouns = "|".join(CLASS_NOUNS)
-    prompt = re.sub(rf"\b({nouns}) +{_NAME}", r"\1", prompt, flags=re.IGNORECASE)
-    prompt = re.sub(rf"{_NAME} +({nouns})\b", r"\1", prompt, flags=re.IGNORECASE)
-    prompt = re.sub(rf"\b(a|an|the) +{_NAME}", r"\1 person", prompt, flags=re.IGNORECASE)
-    return re.sub(_NAME, "a person", prompt)
+    words = words or {}
+    nouns = "|".join(re.escape(noun) for noun in sorted({*CLASS_NOUNS, *words.values()}, key=len)[::-1])
+    prompt = re.sub(rf"\b(?P<noun>{nouns}) +{_NAME}", r"\g<noun>", prompt, flags=re.IGNORECASE)
+    prompt = re.sub(rf"{_NAME} +(?P<noun>{nouns})\b", r"\g<noun>", prompt, flags=re.IGNORECASE)
+
+    def named(match: re.Match[str]) -> str:
+        word = words.get(match["name"], "person")
+        if (match["article"] or "").lower() == "the":
+            return f"{match['article']} {word}"
+        article = "an" if word[:1].lower() in "aeiou" else "a"
+        return f"{article.capitalize() if (match['article'] or '')[:1] == 'A' else article} {word}"
+
+    return re.sub(rf"(?:\b(?P<article>a|an|the) +)?{_NAME}", named, prompt, flags=re.IGNORECASE)
 
 
-def _pixel_scale(path: Path) -> tuple[Sequence[float], Sequence[float]]:
+def pixel_scale(
+    path: Path, mean: Sequence[float], std: Sequence[float]
+) -> tuple[Sequence[float], Sequence[float]]:
+    """Mean and deviation of pixels by a preprocessor_config.json at `path`; without one those that are given.
+
+    Raises FormatError: it cannot be read.
+    """
     if not path.is_file():
-        return MEAN, STD
+        return mean, std
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-        return [float(v) for v in config.get("image_mean", MEAN)], [
-            float(v) for v in config.get("image_std", STD)
-        ]
+        means, stds = (
+            [float(v) for v in config.get(k, d)] for k, d in (("image_mean", mean), ("image_std", std))
+        )
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise FormatError(
-            f"{path}: not a preprocessor's config ({error}). Copy it again, or remove it for CLIP's "
-            "own numbers"
+            f"{path}: not a preprocessor's config ({error}). Copy it again, or remove it"
         ) from error
+    return means, stds

@@ -1,17 +1,42 @@
 """Which scores a run has, with the models that they need."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from adaface.evaluation.face_similarity import load_strangers
-from adaface.evaluation.records import Scorer
+from adaface.errors import AdaFaceError, ConfigError, MissingExtra
+from adaface.evaluation.face_similarity import strangers_of
+from adaface.evaluation.records import Case, Column, Scorer, Scores, World
 from adaface.evaluation.scores.faces import FaceScorer
+from adaface.evaluation.scores.recognisers import CropRecogniser, Recogniser
 from adaface.face.analyzer import FaceAnalyzer
+from adaface.face.recognize import load_recognizer
+from adaface.files import sha256
 from adaface.pipelines.stack import Stack
 
 if TYPE_CHECKING:
     import torch
+
+AUTO, DLIB, NONE = "auto", "dlib", "none"  # of the second recogniser
+
+
+@dataclass(frozen=True, eq=False)
+class Absent:
+    """A score that cannot be told in this run: a note, and no column."""
+
+    note: str
+    columns: Sequence[Column] = ()
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+    def begin(self, world: World) -> Sequence[str]:
+        """Why it is absent."""
+        return [self.note]
+
+    def __call__(self, cases: Sequence[Case]) -> list[Scores]:
+        """Nothing, for each picture."""
+        return [{} for _ in cases]
 
 
 def scorers(
@@ -20,11 +45,112 @@ def scorers(
     analyzer: FaceAnalyzer,
     clip: str | Path | None = None,
     dino: str | Path | None = None,
-    second: str | Path = "auto",
+    second: str | Path = AUTO,
     device: "str | torch.device" = "cpu",
-) -> Sequence[Scorer]:
-    """The scorers of a run, in the order of tables."""
-    strangers = None
-    if "strangers" in stack.roles:
-        strangers = load_strangers(stack.path("strangers"), analyzer.recognizer.dim)
-    return [FaceScorer(analyzer, strangers=strangers)]
+    required: bool = True,
+) -> list[Scorer]:
+    """The scorers of a run, in the order of tables; models are opened here, once.
+
+    analyzer: with the stack's recogniser. clip: a folder or "hub:owner/name" of a CLIPModel; None: the
+    stack's own. dino: of a ViTModel; None: no such score. second: "dlib", "none", the path of a recogniser's
+    ONNX file, or "auto" for dlib where it is installed. device: of CLIP and DINO. required: False makes a
+    note of a CLIP or DINO model that cannot be had (a protocol named it, not the user); CLIP is then the
+    stack's own.
+    Raises HubError, MissingFileError, FormatError: a model that cannot be had or read. MissingExtra: dlib is
+    not installed. ConfigError: the second recogniser is the first one.
+    """
+    found: list[Scorer] = _face_scorers(stack, analyzer, second)
+    found += _clip_scorers(stack, clip, device, required)
+    if dino is not None:
+        try:
+            found.append(_dino(dino, device))
+        except AdaFaceError as error:
+            if required:
+                raise
+            found.append(Absent(f"DINO is not told: {error}"))
+    return found
+
+
+def _face_scorers(stack: Stack, analyzer: FaceAnalyzer, second: str | Path) -> list[Scorer]:
+    again, provenance, absent = _second(second, analyzer)
+    strangers = strangers_of(stack, analyzer.recognizer.dim)
+    faces = FaceScorer(
+        analyzer, strangers=strangers, second=again, provenance=_who(stack, analyzer) | provenance
+    )
+    notes = [] if absent is None else [absent]
+    if strangers is None:
+        notes.append(Absent(f'no percentile: the stack "{stack.name}" has no role "strangers"'))
+    return [faces, *notes]
+
+
+def _who(stack: Stack, analyzer: FaceAnalyzer) -> dict[str, str]:
+    """The analyser's networks, and the strangers, with their digests."""
+    paths: dict[str, Any] = {
+        f"face recogniser {analyzer.recognizer.name}": getattr(analyzer.recognizer, "path", None),
+        f"face detector {type(analyzer.detector).__name__}": getattr(analyzer.detector, "path", None),
+        "strangers": stack.path("strangers") if "strangers" in stack.roles else None,
+    }
+    return {name: f"sha256 {sha256(path)}" for name, path in paths.items() if path is not None}
+
+
+def _second(
+    which: str | Path, analyzer: FaceAnalyzer
+) -> tuple[Recogniser | None, dict[str, str], Absent | None]:
+    """Another recogniser, where its networks are from, and why there is none."""
+    if str(which).lower() == NONE:
+        return None, {}, None
+    if str(which).lower() in (AUTO, DLIB):
+        from adaface.evaluation.scores.dlib_resnet import DlibRecogniser
+
+        try:
+            dlib = DlibRecogniser()
+        except MissingExtra as error:
+            if str(which).lower() == DLIB:
+                raise
+            return None, {}, Absent(f"no second recogniser: {error}")
+        return dlib, dlib.provenance, None
+    network = load_recognizer(which)
+    if network.name == analyzer.recognizer.name:
+        raise ConfigError(
+            f"{which}: the second recogniser is the first one, {network.name}, so that it would only say "
+            "the same again. Give another one, or --second dlib"
+        )
+    again = CropRecogniser(network)
+    again.name = re.sub(r"\W+", "_", network.name)
+    return again, {f"second recogniser {again.name}": f"sha256 {sha256(network.path)}"}, None
+
+
+def _clip_scorers(
+    stack: Stack, clip: str | Path | None, device: "str | torch.device", required: bool
+) -> list[Scorer]:
+    notes: list[Scorer] = []
+    if clip is not None:
+        from adaface.evaluation.scores.pretrained import model_folder
+
+        try:
+            return [_clip(model_folder(clip), device)]
+        except AdaFaceError as error:
+            if required:
+                raise
+            notes.append(Absent(f"CLIP is the stack's own, because {clip} cannot be had: {error}"))
+    if "clip" not in stack.roles:
+        note = f'no text match: the stack "{stack.name}" has no CLIP model. Name one with --clip'
+        return [*notes, Absent(note)]
+    return [_clip(stack.path("clip"), device), *notes]
+
+
+def _clip(folder: Path, device: "str | torch.device") -> Scorer:
+    from adaface.evaluation.scores.clip import ClipScores
+    from adaface.evaluation.scores.pretrained import digest
+    from adaface.evaluation.text_match import ClipScorer
+
+    scorer = ClipScorer.from_pretrained(folder, device=device)
+    return ClipScores(scorer, {"CLIP": digest(folder, "a CLIPModel")})
+
+
+def _dino(dino: str | Path, device: "str | torch.device") -> Scorer:
+    from adaface.evaluation.scores.dino import WHAT, DinoScores
+    from adaface.evaluation.scores.pretrained import digest, model_folder
+
+    folder = model_folder(dino)
+    return DinoScores.from_pretrained(folder, device=device, provenance={"DINO": digest(folder, WHAT)})

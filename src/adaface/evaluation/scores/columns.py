@@ -12,8 +12,9 @@ FACES = (
     Column(
         "similarity",
         "Face similarity",
-        "How like the photos that score the person's face is: the mean over these photos of the cosine of the "
-        "recogniser's vectors. Of several faces, each prompted person has the one that makes the sum largest. "
+        "How like the photos that score the person's face is: the mean over these photos of the cosine of "
+        "the recogniser's vectors. Of several faces, each prompted person has the one that makes the sum "
+        "largest. "
         "A picture without a face counts as 0.",
         low=-1.0,
         anchored=True,
@@ -64,6 +65,58 @@ FACES = (
         "faces of nobody in particular have 0.75, because the better of two matchings is taken.",
         chance=0.75,
     ),
+)
+
+CLIP = (
+    Column(
+        "clip_t",
+        "Text match (CLIP-T)",
+        "Cosine of the CLIP features of the picture and of its prompt with class words for names ('a "
+        "woman' for <alice>): what is asked for is there, whoever is drawn. Compare it between runs with "
+        "the same CLIP model only.",
+        low=-1.0,
+    ),
+    Column(
+        "clip_i",
+        "Picture match (CLIP-I)",
+        "Mean over the photos that score of the cosine of CLIP features, picture with photo. It sees "
+        "clothes, background and style as well, so that a copy of a photo scores higher than the person "
+        "elsewhere.",
+        low=-1.0,
+        anchored=True,
+    ),
+    Column(
+        "diversity",
+        "Diversity over seeds",
+        "1 minus the mean cosine of the CLIP features of all pairs of a prompt's seeds. Of whole pictures, "
+        "not of faces: a face that changes from seed to seed is a lack of likeness, which is scored "
+        "above. Read it beside the text match, since noise is diverse as well.",
+        high=2.0,
+    ),
+)
+RETRIEVAL = (
+    Column(
+        "retrieval",
+        "Own prompt first",
+        "1 where the picture's own class prompt has a higher CLIP cosine than all other prompts of the "
+        "run. A method that does not listen to words has 1 / number of prompts.",
+    ),
+    Column(
+        "retrieval_shuffled",
+        "Own prompt first, shuffled control",
+        "The same with another prompt of the run, fixed for each picture, passed off as its own. It should "
+        "be at or below 1 / number of prompts; a higher figure would say that the score likes some "
+        "prompts whatever is drawn.",
+        better="neither",
+    ),
+)
+DINO = Column(
+    "dino",
+    "Picture match (DINO)",
+    "Mean over the photos that score of the cosine of DINO's class tokens, picture with photo. As CLIP-I, "
+    "but it tells subjects of one class apart better.",
+    low=-1.0,
+    anchored=True,
 )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from adaface.errors import AdaFaceError, FaceError
 from adaface.evaluation.records import Subject
+from adaface.evaluation.scores.features import unreadable
 from adaface.evaluation.scores.looking import Look, look
 from adaface.evaluation.scores.matching import Gallery
 from adaface.evaluation.scores.recognisers import Recogniser
@@ -63,6 +64,7 @@ class _Photos:
     def __init__(self, subject: Subject, analyzer: FaceAnalyzer) -> None:
         self.subject = subject
         self._faults: list[str] = []
+        self._unreadable: list[str] = []
         self._looks = {path: self._look(path, analyzer) for path in {*subject.given, *subject.scored}}
         self._same_person: float | None = getattr(analyzer.recognizer, "same_person", None)
         self._identity = self._who()
@@ -81,7 +83,7 @@ class _Photos:
     def notes(self) -> list[str]:
         """What a reader of the figures should know of these photos."""
         subject = self.subject
-        notes = [f"{subject.name}: {fault}" for fault in self._faults]
+        notes = [*self._unreadable, *(f"{subject.name}: {fault}" for fault in self._faults)]
         if subject.references and not any(path in self._faces for path in subject.references):
             notes.append(f"{subject.name}: no photo to compare with: no similarity is told")
         if self._same_person is not None and self._identity is not None and subject.apart:
@@ -99,7 +101,7 @@ class _Photos:
         try:
             seen = look(path, analyzer)
         except AdaFaceError as error:
-            self._faults.append(f"{str(error).rstrip('.')}. It is left out")
+            self._unreadable.append(unreadable(self.subject.name, error))
             return None
         if not seen.faces:
             self._faults.append(f"{path}: no face found. It is left out of the scores of faces")

@@ -1,0 +1,69 @@
+"""dlib's face recogniser, which no stack here was trained with. Letters: F faces, R photos.
+
+Of the package with its weights only the network (CC0) and the five-point shapes (CC0) are opened.
+"""
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from adaface.errors import MissingExtra
+from adaface.face.types import Face, Floats, Pixels
+from adaface.files import sha256
+from adaface.optional import require
+
+NETWORK, SHAPES = "dlib_face_recognition_resnet_model_v1.dat", "shape_predictor_5_face_landmarks.dat"
+SIDE, PADDING, DIM = 150, 0.25, 128  # the chips that the network was trained with
+
+
+class DlibRecogniser:
+    """Fulfils `Recogniser`: dlib's own alignment inside the detector's box, and 1 minus the distance."""
+
+    name = "dlib"
+    likeness = (
+        "1 minus the distance of their vectors, which are not of unit length: the author calls 0.4 or more "
+        "the same person"
+    )
+
+    def __init__(self) -> None:
+        """Raises MissingExtra: dlib, or the package with its weights, is not installed."""
+        self._dlib = require("dlib", extra="eval")
+        self._network = self._dlib.face_recognition_model_v1(str(weights(NETWORK)))
+        self._shapes = self._dlib.shape_predictor(str(weights(SHAPES)))
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """Version and digests of what it is made of."""
+        version = self._dlib.__version__
+        return {
+            "second recogniser dlib": f"dlib {version}, {NETWORK} sha256 {sha256(weights(NETWORK))}",
+            "its landmarks": f"{SHAPES} sha256 {sha256(weights(SHAPES))}",
+        }
+
+    def embed(self, pixels: Pixels, faces: Sequence[Face]) -> Floats:
+        """Vectors (F, 128) of the faces, of dlib's own length."""
+        chips = [self._chip(pixels, face) for face in faces]
+        rows = self._network.compute_face_descriptor(chips) if chips else []
+        return np.array([list(row) for row in rows], np.float32).reshape(-1, DIM)
+
+    def compare(self, faces: Floats, photos: Floats) -> Floats:
+        """1 - Euclidean distance: (F, R), at most 1."""
+        apart: Floats = np.linalg.norm(faces[:, None] - photos[None], axis=-1)
+        return 1 - apart
+
+    def _chip(self, pixels: Pixels, face: Face) -> Pixels:
+        box = self._dlib.rectangle(*(round(float(side)) for side in face.box))
+        chip: Pixels = self._dlib.get_face_chip(pixels, self._shapes(pixels, box), SIDE, PADDING)
+        return chip
+
+
+def weights(name: str) -> Path:
+    """Path of a file of the package with dlib's weights. Raises MissingExtra: it is not installed."""
+    spec = find_spec("face_recognition_models")
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    path = Path(folders[0], "models", name) if folders else Path(name)
+    if not folders or not path.is_file():
+        raise MissingExtra(f"{name} is not installed. Run: pip install 'adaface[eval]'")
+    return path
