@@ -10,6 +10,7 @@ from adaface.cli import console  # first, for the time it notes
 from adaface.cli.demo import demo
 from adaface.cli.embed import embed
 from adaface.cli.evaluation.evaluate import evaluate
+from adaface.cli.evaluation.prompts import prompts
 from adaface.cli.generate import generate
 from adaface.cli.models.checkpoint import app as checkpoint
 from adaface.cli.models.convert import convert
@@ -54,7 +55,7 @@ def main(
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-for command in (generate, embed, demo, evaluate, doctor, setup, convert):
+for command in (generate, embed, demo, evaluate, prompts, doctor, setup, convert):
     app.command()(command)
 app.command(cls=RayWithoutAddress)(prepare)
 app.add_typer(checkpoint, name="checkpoint")

@@ -1,9 +1,8 @@
-"""`adaface evaluate`: subjects x prompts x seeds -> pictures, scores and a report; runs compared; others' pictures
-scored.
-"""
+"""`adaface evaluate`: subjects x prompts x seeds -> pictures, scores and a report."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,11 +10,12 @@ import typer
 
 from adaface.cli import options
 from adaface.cli.console import mistakes_told, out as stdout, print_json, progress, say
+from adaface.cli.evaluation.gates import check_data, gates_table
+from adaface.cli.evaluation.told import result_of, tell_result
 from adaface.errors import ConfigError
 
 if TYPE_CHECKING:
     from adaface.evaluation.run.request import Request, Tell
-    from adaface.evaluation.run.run import Done
 
 WHO, WHAT, SCORES = "Who", "What is drawn", "What it is scored with"
 
@@ -181,7 +181,7 @@ def evaluate(
 ) -> None:
     """Measure how well people are drawn, and write a report of it.
 
-    `adaface evaluate photos/ -o out/evaluation`, where photos/ holds a folder a person, several photos in each
+    `adaface evaluate photos/ -o out/evaluation`, where photos/ holds a folder of several photos a person
 
     Some photos of a person make the identity, others score the pictures. Stop it whenever you like: the same
     command goes on. `--compare RUN RUN` puts runs side by side, `--images DIR` scores pictures of any method.
@@ -191,8 +191,8 @@ def evaluate(
             _compare([Path(one) for one in subjects or ()], folder, as_json)
             return
         given_settings = {
-            "steps": steps, "guidance_scale": guidance, "id_scale": id_scale, "height": height, "width": width,
-            "batch_size": batch_size, "negative_prompt": negative_prompt,
+            "steps": steps, "guidance_scale": guidance, "id_scale": id_scale, "height": height,
+            "width": width, "batch_size": batch_size, "negative_prompt": negative_prompt,
         }  # fmt: skip
         opening = options.Opening(
             stack, base, text_encoder, vae, encoder, id_prompter, recognizer, device=device, dtype=dtype,
@@ -207,8 +207,9 @@ def evaluate(
         who, swept = _told_apart(subjects or (), sweep)
         opened = opening.load()
         request = Request(
-            folder=folder, stack=opened, protocol=find_protocol(protocol, opened), subjects=who, people=people,
-            splitting=Splitting(seed, given, keep_all), about={} if about is None else read_about(about),
+            folder=folder, stack=opened, protocol=find_protocol(protocol, opened), subjects=who,
+            people=people, splitting=Splitting(seed, given, keep_all),
+            about={} if about is None else read_about(about),
             prompts=_prompts(prompt, prompts), num_images=num_images, seed=seed,
             settings={name: value for name, value in given_settings.items() if value is not None},
             sweeps=swept, images=images, clip=clip, dino=dino, second=second, models=opening.arguments(),
@@ -235,24 +236,25 @@ def _prompts(given: Sequence[str] | None, file: Path | None) -> list[Any]:
 def _run(request: "Request", data: Path | None, as_json: bool) -> None:
     from adaface.evaluation.run.run import evaluate as carry_out
 
-    gates = _gates(request, data)
+    check_data(request.protocol.name, data)
+    if data is not None:
+        request = replace(request, more={"gates": gates_table(request.stack, data, request.models, say)})
     try:
         with _told(quiet=as_json) as tell:
             done = carry_out(request, tell)
     except KeyboardInterrupt:
         say("Stopped. What is drawn is kept; the same command goes on where it was.")
         raise typer.Exit(130) from None
-    del gates
-    _tell(done, as_json)
-
-
-def _gates(request: "Request", data: Path | None) -> None:
-    return None
+    result = result_of(done)
+    if as_json:
+        print_json(result)
+    else:
+        tell_result(result)
 
 
 @contextmanager
 def _told(*, quiet: bool) -> "Iterator[Tell]":
-    """A bar for what is counted; a line, once, for what begins."""
+    """A bar for what is counted; a line, once, for each thing that begins."""
     told: list[str] = []
     with progress("Evaluating") as bar:
 
@@ -266,27 +268,16 @@ def _told(*, quiet: bool) -> "Iterator[Tell]":
         yield tell
 
 
-def _tell(done: "Done", as_json: bool) -> None:
-    from adaface.evaluation.folder import open_run
-    from adaface.evaluation.summary import summarize
-
-    summary = summarize(open_run(done.folder))
-    if as_json:
-        print_json({"report": str(done.report), "summary": summary})
-        return
-    stdout.print(summary.get("overall"))
-    stdout.print(f"Report: {done.report}", highlight=False, markup=False, soft_wrap=True)
-
-
 def _compare(runs: Sequence[Path], folder: Path, as_json: bool) -> None:
     from adaface.evaluation import compare
 
     if len(runs) < 2:
         raise ConfigError(
-            f"--compare with {len(runs)} runs. Give the folders of two or more: --compare RUN RUN"
+            f"--compare: {len(runs)} runs to put side by side. Give the folders of two or more: --compare "
+            "RUN RUN"
         )
     page = compare.write(runs, folder)
     if as_json:
-        print_json(compare.compare(runs))
+        print_json({"report": str(page), **compare.compare(runs)})
         return
     stdout.print(f"Comparison: {page}", highlight=False, markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""What subjects are: "young woman", "corgi", by name; from a YAML or JSON file, or the original's subject file."""
+"""What subjects are ("young woman", "corgi"), by name: from YAML, JSON, or the original's list of them."""
 
 import json
 import re

@@ -43,8 +43,8 @@ def before(folder: Path, request: Mapping[str, Any], stack: Mapping[str, Any]) -
         others = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
         if others:
             raise ConfigError(
-                f"{folder}: not empty ({', '.join(others[:3])}), and no run of adaface evaluate. Choose a new "
-                "or an empty folder (-o)"
+                f"{folder}: not empty ({', '.join(others[:3])}), and no run of adaface evaluate. Choose a "
+                "new or an empty folder (-o)"
             )
         return None
     facts = dict(read_facts(folder))
@@ -144,7 +144,8 @@ def _same(folder: Path, photo: Mapping[str, str]) -> Path:
     path = folder / photo["path"]
     if not path.is_file() or files.sha256(path) != photo["sha256"]:
         raise ConfigError(
-            f"{path}: gone or changed since the run was begun. Put the photo back, or choose another folder (-o)"
+            f"{path}: gone or changed since the run was begun. Put the photo back, or choose another "
+            "folder (-o)"
         )
     return path.resolve()
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from adaface.errors import ConfigError
 from adaface.evaluation.records import Picture, Subject
@@ -26,6 +26,15 @@ class Sweep:
 
 
 @dataclass(frozen=True)
+class Unit:
+    """A part of the work: the pictures of one cast in one variant, whole groups of seeds."""
+
+    variant: str
+    cast: tuple[str, ...]
+    pictures: Sequence[Picture]
+
+
+@dataclass(frozen=True)
 class Plan:
     """All that is to be drawn.
 
@@ -37,32 +46,24 @@ class Plan:
     prompts: Mapping[str, Sequence[PromptLine]]
     subjects: Sequence[Subject]
     seeds: range
-    sweeps: Sequence[Sweep] = field(default=())
 
     @property
     def lines(self) -> tuple[PromptLine, ...]:
         """All prompts, each once."""
         return tuple(dict.fromkeys(line for one in self.subjects for line in self.prompts[one.name]))
 
-    def units(self) -> Iterator[tuple[str, tuple[str, ...], list[Picture]]]:
-        """Variant, cast and pictures of each part of the work: a cast's prompts with all their seeds."""
+    def units(self) -> Iterator[Unit]:
+        """The parts of the work: a cast's prompts with all their seeds."""
         numbers = {line: number for number, line in enumerate(self.lines, 1)}
         for variant in self.variants:
             for k, subject in enumerate(self.subjects):
                 for cast, lines in self._casts(k, subject).items():
-                    yield (
-                        variant,
-                        cast,
-                        [
-                            self._picture(variant, cast, line, numbers[line], seed)
-                            for line in lines
-                            for seed in self.seeds
-                        ],
-                    )
-
-    def pictures(self) -> list[Picture]:
-        """All of them, in order."""
-        return [picture for _, _, pictures in self.units() for picture in pictures]
+                    pictures = [
+                        self._picture(variant, cast, line, numbers[line], seed)
+                        for line in lines
+                        for seed in self.seeds
+                    ]
+                    yield Unit(variant, cast, pictures)
 
     def _casts(self, k: int, subject: Subject) -> dict[tuple[str, ...], list[PromptLine]]:
         """Who is in the pictures of a subject: alone, and with the next one of the list."""
@@ -90,6 +91,14 @@ def check_pairs(lines: Sequence[PromptLine], subjects: Sequence[Subject]) -> Non
         )
 
 
+def units_of(pictures: Sequence[Picture]) -> list[Unit]:
+    """Pictures that are there, as parts of the work."""
+    casts: dict[tuple[str, tuple[str, ...]], list[Picture]] = {}
+    for picture in pictures:
+        casts.setdefault((picture.variant, picture.subjects), []).append(picture)
+    return [Unit(variant, cast, found) for (variant, cast), found in casts.items()]
+
+
 def slug(text: str) -> str:
     """A prompt as part of a file name: plain letters, digits and dashes."""
     words = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
@@ -99,8 +108,8 @@ def slug(text: str) -> str:
 def parse_sweeps(texts: Sequence[str], base: Settings) -> tuple[dict[str, Settings], tuple[Sweep, ...]]:
     """`--sweep` -> variants by name (the run's own settings under "" first), and what was swept.
 
-    texts: "id_scale=0.5,1,1.5 guidance=1,2", also one by one; a guidance may be a pair, "4:1". Each setting is
-    swept by itself, the others stay as in `base`; a value that is the run's own is no variant of its own.
+    texts: "id_scale=0.5,1,1.5 guidance=1,2", also one by one; a guidance may be a pair, "4:1". Each setting
+    is swept by itself, the others stay as in `base`; a value that is the run's own is no variant of its own.
     Raises ConfigError: not of that form, an unknown setting, or a value out of range.
     """
     variants, sweeps = {"": base}, {}

@@ -23,7 +23,7 @@ _COLUMNS = (3, 4, 5)  # of the original's tables: of 2023, without and with the 
 
 @dataclass(frozen=True)
 class PromptLine:
-    """One prompt that all subjects share. text: with <person>, and <other> for a second one. kind: its set."""
+    """A prompt that all subjects share. text: with <person>, and <other> for a second one. kind: its set."""
 
     text: str
     kind: str = ""
@@ -104,7 +104,8 @@ def from_text(text: str, where: str) -> list[PromptLine]:
 
 def as_text(lines: Iterable[PromptLine]) -> str:
     """A plain text that `read_prompts` reads back."""
-    told, kind = [], ""
+    told: list[str] = []
+    kind = ""
     for line in lines:
         if line.kind != kind:
             told += ["", f"[{line.kind}]"] if told else [f"[{line.kind}]"]
@@ -149,8 +150,8 @@ def _from_table(path: Path, text: str) -> list[PromptLine]:
         cells, where = line.split("\t"), f"{path}, line {number}"
         if len(cells) not in _COLUMNS:
             raise FormatError(
-                f"{where}: {len(cells)} columns. The original's tables have samples, folder, prompt, long and "
-                "short class prompt; a plain list of prompts has no tabs"
+                f"{where}: {len(cells)} columns. The original's tables have samples, folder, prompt, long "
+                "and short class prompt; a plain list of prompts has no tabs"
             )
         prompt = cells[1] if len(cells) == 3 else cells[2]
         found.append(prompt_line(_ORIGINAL.sub(slot(DEFAULT_SUBJECT), prompt, count=1), "", where))

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from adaface.evaluation.records import BroadClass
 from adaface.evaluation.run.about import About
 from adaface.evaluation.run.plan import Sweep, parse_sweeps
 from adaface.evaluation.run.prompts import PromptLine
 from adaface.evaluation.run.protocols import Protocol, protocol_prompts
 from adaface.evaluation.run.subjects import Splitting
 from adaface.evaluation.run.synthetic import MOST
-from adaface.evaluation.records import BroadClass
 from adaface.pipelines.settings import Settings, check_seeds
 from adaface.pipelines.stack import Stack
 
@@ -32,7 +32,7 @@ class Request:
     num_images: seeds of each prompt, from `seed` on; None: the protocol's. settings: over the stack's
     recommended ones. sweeps: as `plan.parse_sweeps` takes them. images: a folder of pictures that somebody
     else made. clip, dino, second: as `scores.choose.scorers` takes them. models: keyword arguments of
-    `Personalizer.from_pretrained`.
+    `Personalizer.from_pretrained`. more: further entries of run.json, for the report.
     """
 
     folder: Path
@@ -52,6 +52,7 @@ class Request:
     dino: str | None = None
     second: str = "auto"
     models: Mapping[str, Any] = field(default_factory=dict)
+    more: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def seeds(self) -> range:

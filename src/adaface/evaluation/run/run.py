@@ -2,20 +2,21 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import adaface
 from adaface.errors import ConfigError, FaceError, WriteError
 from adaface.evaluation import report
-from adaface.evaluation.records import Subject, World
+from adaface.evaluation.records import Picture, Subject, World
 from adaface.evaluation.run.begin import BEGUN, DONE, before, parts_of, subject_row, subjects_of, write_facts
-from adaface.evaluation.run.plan import Plan, check_pairs
+from adaface.evaluation.run.outside import find_pictures
+from adaface.evaluation.run.plan import Plan, Unit, check_pairs, units_of
 from adaface.evaluation.run.request import Request, Tell, tell_nobody
 from adaface.evaluation.run.subjects import Cast, cast_of, find_subjects
 from adaface.evaluation.run.synthetic import PEOPLE, Teacher, as_subject, draw_people
-from adaface.evaluation.run.work import Book, Clock, Judge, Painter, draw_all, is_there, score_anchors
+from adaface.evaluation.run.work import Book, Clock, Judge, Painter, score_anchors, work_through
 from adaface.evaluation.scores.choose import scorers
 from adaface.face.analyzer import FaceAnalyzer
 from adaface.files import held
@@ -116,26 +117,21 @@ def _stack_facts(request: Request) -> dict[str, Any]:
 def _meet(run: _Run) -> Cast:
     """The subjects, their photos shared out, or drawn."""
     request = run.request
-    if request.subjects:
-        people = find_subjects(request.subjects)
-        cast = cast_of(people, run.analyzer, request.splitting,
-                       lambda done, total: run.tell("Looking at the photos", done, total))  # fmt: skip
-    else:
-        cast = _synthetic(run)
-    cast.subjects = [_named(one, request) for one in cast.subjects]
-    unknown = sorted(request.about.keys() - {one.name for one in cast.subjects} - cast.left_out.keys())
+    if not request.subjects:
+        return _synthetic(run)
+    people = find_subjects(request.subjects)
+    cast = cast_of(people, run.analyzer, request.splitting, request.about,
+                   lambda done, total: run.tell("Looking at the photos", done, total))  # fmt: skip
+    unknown = sorted(request.about.keys() - {one.name for one in people})
     if unknown:
-        cast.notes.append(
-            f"told about {', '.join(unknown)}, who {'is' if len(unknown) == 1 else 'are'} not here"
+        cast.notes.append(f"--about names {', '.join(unknown)}, of whom no photos are given")
+    things = [one.name for one in cast.subjects if one.broad_class != "person"]
+    if things and request.images is None:
+        raise ConfigError(
+            f"{', '.join(things)}: no person, and only people can be drawn. Leave them out, or score "
+            "pictures that other methods made of them (--images)"
         )
     return cast
-
-
-def _named(subject: Subject, request: Request) -> Subject:
-    about = request.about.get(subject.name)
-    if about is None:
-        return subject
-    return replace(subject, class_word=about.class_word, broad_class=about.broad_class)
 
 
 def _synthetic(run: _Run) -> Cast:
@@ -159,24 +155,18 @@ def _synthetic(run: _Run) -> Cast:
 
 
 def _facts(run: _Run, cast: Cast, asked: Mapping[str, Any], stack: Mapping[str, Any]) -> dict[str, Any]:
-    request, base = run.request, run.variants[""]
-    lines = {one.name: request.lines(one.broad_class) for one in cast.subjects}
-    every = dict.fromkeys(line for found in lines.values() for line in found)
-    check_pairs(list(every), cast.subjects)
+    request = run.request
     return {
         "state": BEGUN,
         "adaface": adaface.__version__,
         "protocol": None if request.prompts else request.protocol.name,
         "seed": request.seed,
-        "seeds": list(request.seeds),
         "external": request.images is not None,
         "synthetic": not request.subjects,
         "stack": stack,
-        "settings": base.to_json(),
-        "variants": list(run.variants),
+        "settings": run.variants[""].to_json() if request.images is None else {},
         "sweep": {one.setting: [list(p) for p in zip(_numbers(one.values), one.variants, strict=True)]
                   for one in run.sweeps},
-        "templates": [{"text": line.text, "kind": line.kind} for line in every],
         "subjects": [subject_row(one, request.folder) for one in cast.subjects],
         "left_out": cast.left_out,
         "notes": cast.notes,
@@ -189,36 +179,65 @@ def _numbers(values: Sequence[str]) -> list[float | str]:
 
 
 def _carry_out(run: _Run, facts: dict[str, Any]) -> Done:
-    request = run.request
-    subjects = subjects_of(facts, request.folder)
-    plan = Plan(
-        run.variants,
-        {one.name: request.lines(one.broad_class) for one in subjects},
-        subjects,
-        request.seeds,
-        run.sweeps,
-    )
-    pictures = plan.pictures()
-    judge = _judge(run, subjects, [line.text for line in plan.lines])
-    book = Book.open(request.folder)
-    _forget_scores_of_others(book, facts, judge)
+    request, folder = run.request, run.request.folder
+    subjects = subjects_of(facts, folder)
+    book = Book.open(folder)
+    units, told = _units(run, subjects)
+    pictures = [one for unit in units for one in unit.pictures]
+    judge = _judge(run, subjects, list(dict.fromkeys(one.template for one in pictures)))
+    if facts.get("provenance", judge.provenance) != judge.provenance:  # scored by other models than now
+        book.forget_scores()
+    missing = book.look_at(pictures) if request.images is not None else book.missing(pictures)
+    told += _told_of(book, missing)
+    painter = _painter(run, subjects, book) if missing and request.images is None else None
+    facts |= _about_pictures(pictures) | {"columns": [asdict(column) for column in judge.columns]}
+    facts |= {"provenance": judge.provenance, **request.more}
     clock = Clock(**facts.get("times", {}))
-    begun_with = (clock.drawn, clock.scored)
-    missing = [one for one in pictures if not is_there(request.folder, book.known.get(one.key))]
-    gone = sum(one.key in book.known for one in missing)
-    painter = _painter(run, subjects, book) if missing else None
+    before_it = (clock.drawn, clock.scored)
     try:
-        draw_all(book, plan, painter, judge, clock, run.tell)
+        work_through(book, units, painter, judge, clock, run.tell)
     finally:
-        _write(run, facts, judge, clock, BEGUN)
-    facts["notes"] = _notes(facts, judge, painter, book, gone)
+        write_facts(folder, facts | {"state": BEGUN, "times": clock.to_json()})
+    told += [*judge.notes, *(painter.notes if painter else ())]
+    facts["notes"] = list(dict.fromkeys([*facts["notes"], *told]))
     book.rewrite([book.known[one.key] for one in pictures])
-    score_anchors(request.folder, judge, request.seed)
-    _write(run, facts, judge, clock, DONE)
+    score_anchors(folder, judge, request.seed)
+    facts |= {"state": DONE, "times": clock.to_json()}
+    write_facts(folder, facts)
     run.tell("Writing the report", 0, 0)
-    page = report.write(request.folder)
-    drawn, scored = clock.drawn - begun_with[0], clock.scored - begun_with[1]
-    return Done(request.folder, facts, page, drawn, scored)
+    return Done(folder, facts, report.write(folder), clock.drawn - before_it[0], clock.scored - before_it[1])
+
+
+def _units(run: _Run, subjects: Sequence[Subject]) -> tuple[list[Unit], list[str]]:
+    """The parts of the work, and notes. Raises ConfigError: pairs of one person, or no picture of anybody."""
+    request = run.request
+    lines = {one.name: request.lines(one.broad_class) for one in subjects}
+    if request.images is not None:
+        every = list(dict.fromkeys(line for found in lines.values() for line in found))
+        outside = find_pictures(request.images, subjects, every, request.folder)
+        return units_of(outside.pictures), outside.notes
+    plan = Plan(run.variants, lines, subjects, request.seeds)
+    check_pairs(plan.lines, subjects)
+    return list(plan.units()), []
+
+
+def _about_pictures(pictures: Sequence[Picture]) -> dict[str, Any]:
+    templates = dict.fromkeys((one.template, one.kind) for one in pictures)
+    return {
+        "seeds": sorted({one.seed for one in pictures}),
+        "variants": list(dict.fromkeys(one.variant for one in pictures)),
+        "templates": [{"text": text, "kind": kind} for text, kind in templates],
+    }
+
+
+def _told_of(book: Book, missing: Sequence[Picture]) -> list[str]:
+    notes = []
+    if book.dropped:
+        notes.append("a half-written line of the manifest was dropped, and its picture made again")
+    gone = sum(one.key in book.known and not one.sha256 for one in missing)
+    if gone:
+        notes.append(f"{gone} pictures were gone or changed, and were drawn again")
+    return notes
 
 
 def _judge(run: _Run, subjects: Sequence[Subject], texts: Sequence[str]) -> Judge:
@@ -244,36 +263,4 @@ def _painter(run: _Run, subjects: Sequence[Subject], book: Book) -> Painter:
             people[one.name] = run.personalizer.identity(list(one.given), name=one.name, keep_all=True)
         except FaceError as error:
             raise ConfigError(f"{one.name}: no identity can be made of the given photos ({error})") from error
-    return Painter(run.personalizer, people, book)
-
-
-def _forget_scores_of_others(book: Book, facts: Mapping[str, Any], judge: Judge) -> None:
-    """Scores by other models than those of now are made anew."""
-    if facts.get("provenance", judge.provenance) != json_like(judge.provenance):
-        book.known = {key: replace(one, scores={}) for key, one in book.known.items()}
-
-
-def json_like(values: Mapping[str, str]) -> dict[str, str]:
-    """As JSON gives it back."""
-    return {str(name): str(value) for name, value in values.items()}
-
-
-def _notes(
-    facts: Mapping[str, Any], judge: Judge, painter: Painter | None, book: Book, gone: int
-) -> list[str]:
-    notes = [*facts["notes"], *judge.notes, *(painter.notes if painter else ())]
-    if book.dropped:
-        notes.append("a half-written line of the manifest was dropped, and its picture made again")
-    if gone:
-        notes.append(f"{gone} pictures were gone or changed, and were drawn again")
-    return list(dict.fromkeys(notes))
-
-
-def _write(run: _Run, facts: dict[str, Any], judge: Judge, clock: Clock, state: str) -> None:
-    facts |= {
-        "state": state,
-        "columns": [asdict(column) for column in judge.columns],
-        "provenance": json_like(judge.provenance),
-        "times": clock.to_json(),
-    }
-    write_facts(run.request.folder, facts)
+    return Painter(run.personalizer, people, run.variants, book)

@@ -2,14 +2,15 @@
 
 import random
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from adaface.errors import ConfigError, FaceError, ImageError, MissingFileError
 from adaface.evaluation.records import Subject
+from adaface.evaluation.run.about import About
 from adaface.face.analyzer import FaceAnalyzer
-from adaface.face.images import EXTENSIONS
+from adaface.face.images import EXTENSIONS, load_image
 from adaface.identity.files import Identity
 
 MOST_PHOTOS = 20  # of a subject; more hardly change a mean
@@ -56,8 +57,8 @@ def find_subjects(places: Sequence[str | Path]) -> list[Named]:
 
     A folder of photos is a person; a folder of such folders is all of them; a `.safetensors` is an identity
     file. A folder and an identity file of one name are one subject: then all its photos score.
-    Raises MissingFileError: nothing is there. ConfigError: a single photo, a folder without any, or two of one
-    name.
+    Raises MissingFileError: nothing is there. ConfigError: a single photo, a folder without any, or two of
+    one name.
     """
     people: dict[str, Named] = {}
     for place in places:
@@ -118,17 +119,21 @@ def cast_of(
     people: Sequence[Named],
     analyzer: FaceAnalyzer,
     splitting: Splitting,
+    about: Mapping[str, About],
     tell: Callable[[int, int], None] = lambda done, total: None,
 ) -> Cast:
     """Look at everybody's photos and share them out.
 
-    Whoever has no usable photo is left out, and the notes say why. tell: told people done and people in all.
+    Whoever has no usable photo is left out, and the notes say why. about: class word and kind by name; only a
+    person's photos need a face. tell: told people done and people in all.
     Raises ConfigError: nobody is left.
     """
     cast = Cast()
     for done, one in enumerate(people, 1):
         try:
-            cast.subjects.append(_subject(one, analyzer, splitting, cast.notes))
+            what = about.get(one.name, About())
+            found = _subject(one, analyzer, splitting, what, cast.notes)
+            cast.subjects.append(replace(found, class_word=what.class_word, broad_class=what.broad_class))
         except (FaceError, ImageError) as error:
             cast.left_out[one.name] = " ".join(str(error).split())
         tell(done, len(people))
@@ -138,10 +143,13 @@ def cast_of(
     return cast
 
 
-def _subject(one: Named, analyzer: FaceAnalyzer, splitting: Splitting, notes: list[str]) -> Subject:
-    photos = one.photos
+def _subject(
+    one: Named, analyzer: FaceAnalyzer, splitting: Splitting, what: About, notes: list[str]
+) -> Subject:
+    photos = _shuffled(one, splitting, notes)
     if photos:
-        photos = _usable(one, analyzer, splitting, notes)
+        read = _of_person if what.broad_class == "person" else _readable
+        photos = read(one.name, photos, analyzer, splitting, notes)
     if one.identity is not None:
         return _of_file(one, photos, notes)
     given, scored = photos[: splitting.given], photos[splitting.given :]
@@ -152,16 +160,38 @@ def _subject(one: Named, analyzer: FaceAnalyzer, splitting: Splitting, notes: li
     return Subject(one.name, given, scored, recognizer=analyzer.recognizer.name)
 
 
-def _usable(one: Named, analyzer: FaceAnalyzer, splitting: Splitting, notes: list[str]) -> tuple[Path, ...]:
-    """Photos that show the person, in an order drawn by the seed and the name; those left out are noted."""
-    rng = random.Random(f"{splitting.seed}/{one.name}")
-    photos = rng.sample(one.photos, len(one.photos))
+def _shuffled(one: Named, splitting: Splitting, notes: list[str]) -> tuple[Path, ...]:
+    """Photos in an order drawn by the seed and the name, so that nobody's split depends on other people."""
+    photos = random.Random(f"{splitting.seed}/{one.name}").sample(one.photos, len(one.photos))
     if len(photos) > MOST_PHOTOS:
         notes.append(f"{one.name}: {MOST_PHOTOS} of {len(photos)} photos are used, drawn by the seed")
-    found = analyzer.identity(photos[:MOST_PHOTOS], keep_all=splitting.keep_all)
-    for item in found.left_out:
-        notes.append(f"{one.name}: {Path(item.name).name} is not used: {item.reason}")
-    return tuple(Path(name) for name in found.used)
+    return tuple(photos[:MOST_PHOTOS])
+
+
+def _of_person(
+    name: str, photos: Sequence[Path], analyzer: FaceAnalyzer, splitting: Splitting, notes: list[str]
+) -> tuple[Path, ...]:
+    """Photos that show the person's face. Raises FaceError or ImageError: none does, or they disagree."""
+    found = analyzer.identity(list(photos), keep_all=splitting.keep_all)
+    notes += [f"{name}: {Path(item.name).name} is not used: {item.reason}" for item in found.left_out]
+    return tuple(Path(photo) for photo in found.used)
+
+
+def _readable(
+    name: str, photos: Sequence[Path], analyzer: FaceAnalyzer, splitting: Splitting, notes: list[str]
+) -> tuple[Path, ...]:
+    """Photos that can be read at all. Raises ImageError: none can."""
+    kept = []
+    for path in photos:
+        try:
+            load_image(path)
+        except ImageError as error:
+            notes.append(f"{name}: {path.name} is not used: {str(error).removeprefix(f'{path}: ')}")
+        else:
+            kept.append(path)
+    if not kept:
+        raise ImageError(f"{name}: none of {len(photos)} photos can be read. Give others")
+    return tuple(kept)
 
 
 def _of_file(one: Named, photos: tuple[Path, ...], notes: list[str]) -> Subject:

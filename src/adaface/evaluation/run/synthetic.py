@@ -1,4 +1,4 @@
-"""People whom nobody knows: the stack's ID teacher draws several pictures of a random ID. Shapes: S, D_id, T, D."""
+"""People who do not exist: the ID teacher draws several pictures of a random ID. Shapes: S, D_id, T, D."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -131,8 +131,7 @@ def _with_unet(pipe: Any, folder: Path) -> Any:
 
     with quiet():
         unet = UNet2DConditionModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
-        own = type(pipe)(
+        return type(pipe)(
             **{**pipe.components, "unet": unet.to(pipe.device, pipe.unet.dtype)},
             requires_safety_checker=pipe.components.get("safety_checker") is not None,
         )
-    return own

@@ -1,8 +1,9 @@
-"""The work of a run: pictures are drawn, saved and scored, part after part; each is noted as soon as it is done."""
+"""The work of a run: pictures are drawn, saved, scored, part by part, and noted as soon as they are done."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
@@ -12,7 +13,7 @@ from adaface.evaluation.anchors import anchors
 from adaface.evaluation.folder import ANCHORS, MANIFEST, line, read_pictures
 from adaface.evaluation.records import Case, Picture, Scorer, Scores, World
 from adaface.evaluation.run.begin import append
-from adaface.evaluation.run.plan import Plan
+from adaface.evaluation.run.plan import Unit
 from adaface.evaluation.run.request import Tell
 from adaface.face.images import load_image
 from adaface.files import sha256, write_atomic
@@ -47,6 +48,25 @@ class Book:
         if dropped:
             book.rewrite(pictures)
         return book
+
+    def missing(self, pictures: Sequence[Picture]) -> list[Picture]:
+        """Those that are not drawn, or do not lie there as they were."""
+        return [one for one in pictures if not is_there(self.folder, self.known.get(one.key))]
+
+    def look_at(self, pictures: Sequence[Picture]) -> list[Picture]:
+        """Note pictures that somebody else made, where they are new or have changed; these are returned."""
+        known = [self.known.get(one.key) for one in pictures]
+        new = [
+            one
+            for one, was in zip(pictures, known, strict=True)
+            if was is None or (was.sha256, was.file) != (one.sha256, one.file)
+        ]
+        self.note(new)
+        return new
+
+    def forget_scores(self) -> None:
+        """As if nothing had been scored."""
+        self.known = {key: replace(one, scores={}) for key, one in self.known.items()}
 
     def note(self, pictures: Sequence[Picture]) -> None:
         """Add lines; a later line of the same picture counts. Raises WriteError."""
@@ -84,13 +104,19 @@ def is_there(folder: Path, picture: Picture | None) -> bool:
 class Painter:
     """Draws what is missing of a plan."""
 
-    def __init__(self, personalizer: Personalizer, people: Mapping[str, Identity], book: Book) -> None:
-        """people: the identity of each subject, by name."""
-        self.personalizer, self.people, self.book = personalizer, people, book
+    def __init__(
+        self,
+        personalizer: Personalizer,
+        people: Mapping[str, Identity],
+        variants: Mapping[str, Settings],
+        book: Book,
+    ) -> None:
+        """people: the identity of each subject, by name. variants: settings by name."""
+        self.personalizer, self.people, self.variants, self.book = personalizer, people, variants, book
         self.notes: list[str] = []
 
-    def __call__(self, settings: Settings, cast: Sequence[str], missing: Sequence[Picture]) -> None:
-        """Draw and save `missing`, pictures of one cast; each is noted when its batch is done.
+    def __call__(self, unit: Unit, missing: Sequence[Picture]) -> None:
+        """Draw and save `missing`, pictures of the unit; each is noted when its batch is done.
 
         Raises as `Personalizer.generate`, and WriteError.
         """
@@ -100,9 +126,10 @@ class Painter:
         alike: dict[tuple[int, ...], list[list[Picture]]] = {}  # prompts that miss the same seeds
         for pictures in by_prompt.values():
             alike.setdefault(tuple(picture.seed for picture in pictures), []).append(pictures)
+        settings = self.variants[unit.variant]
         for seeds, prompts in alike.items():
             for start, count in _stretches(seeds):
-                self._draw(settings, cast, [row[start : start + count] for row in prompts])
+                self._draw(settings, unit.cast, [row[start : start + count] for row in prompts])
 
     def _draw(self, settings: Settings, cast: Sequence[str], rows: Sequence[Sequence[Picture]]) -> None:
         """rows: for each prompt its pictures, the same seeds one after another."""
@@ -115,7 +142,7 @@ class Painter:
                 picture = next(coming)
                 assert picture.seed == seed
                 path = self.book.folder / picture.file
-                write_atomic(path, lambda beside, image=image: image.save(beside, "PNG"))
+                write_atomic(path, partial(image.save, format="PNG"))
                 done.append(replace(picture, sha256=sha256(path), settings=told))
             self.book.note(done)
 
@@ -204,21 +231,21 @@ def _whole_groups(pictures: Sequence[Picture]) -> Iterator[list[Picture]]:
         yield part
 
 
-def draw_all(book: Book, plan: Plan, painter: Painter | None, judge: Judge, clock: Clock, tell: Tell) -> None:
-    """Draw what is missing, and score it, one cast of one variant after another."""
-    total = done = 0
-    units = list(plan.units())
-    total = sum(len(pictures) for _, _, pictures in units)
-    for variant, cast, pictures in units:
-        missing = [one for one in pictures if not is_there(book.folder, book.known.get(one.key))]
-        if missing and painter is not None:
+def work_through(
+    book: Book, units: Sequence[Unit], painter: Painter | None, judge: Judge, clock: Clock, tell: Tell
+) -> None:
+    """Draw what is missing and score it, one cast of one variant after another; painter None draws nothing."""
+    done, total = 0, sum(len(unit.pictures) for unit in units)
+    for unit in units:
+        if painter is not None:
             started = time.perf_counter()
-            painter(plan.variants[variant], cast, missing)
+            missing = book.missing(unit.pictures)
+            painter(unit, missing)
             clock.draw_s += time.perf_counter() - started
             clock.drawn += len(missing)
-        score_all(book, pictures, judge, clock)
-        done += len(pictures)
-        tell("Drawing and scoring", done, total)
+        score_all(book, unit.pictures, judge, clock)
+        done += len(unit.pictures)
+        tell("Drawing and scoring" if painter is not None else "Scoring", done, total)
 
 
 def score_anchors(folder: Path, judge: Judge, seed: int) -> None:

@@ -69,7 +69,8 @@ def _demo_prompts(stack: Stack | None) -> Sequence[str]:
     if not texts or not all(isinstance(text, str) for text in texts):
         named = "no stack" if stack is None else f'stack "{stack.name}"'
         raise ConfigError(
-            f"{named}: no demo_prompts, which the protocol mini takes. Give --protocol {SHORT} or --prompts FILE"
+            f"{named}: no demo_prompts, which the protocol mini takes. Give --protocol {SHORT} or "
+            "--prompts FILE"
         )
     return texts
 
