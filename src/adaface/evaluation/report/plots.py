@@ -121,6 +121,12 @@ def with_errors(
     )
 
 
+def colours(count: int) -> list[str]:
+    """So many colours that can be told apart, the same ones each time."""
+    known = [BLUE, ORANGE, GREEN, "#9333ea", "#dc2626", "#0891b2"]
+    return [known[index % len(known)] for index in range(count)]
+
+
 def new_figure(size: tuple[float, float] = SIZE) -> tuple[Any, Any]:
     """A figure and its axes, outside matplotlib's list of open ones."""
     figure = require("matplotlib.figure", extra="eval").Figure(figsize=size, layout="constrained")

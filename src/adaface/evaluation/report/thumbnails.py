@@ -1,7 +1,8 @@
-"""Pictures of any size -> small ones inside a page, as data URLs."""
+"""Pictures of any size -> pictures inside a page, as data URLs."""
 
 import base64
 import io
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -26,3 +27,11 @@ def thumbnail(path: Path, side: int = SIDE) -> str | None:
     stream = io.BytesIO()
     small.save(stream, "JPEG", quality=88)
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def data_urls(pictures: Mapping[str, bytes]) -> dict[str, str]:
+    """PNG files as data URLs, under the same names."""
+    return {
+        name: "data:image/png;base64," + base64.b64encode(picture).decode()
+        for name, picture in pictures.items()
+    }

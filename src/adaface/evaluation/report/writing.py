@@ -1,14 +1,13 @@
 """A run folder -> summary.json, plots/*.png and report.html, which needs no other file."""
 
-import base64
 import json
-from collections.abc import Mapping
 from pathlib import Path
 
 from adaface.evaluation.curves import curves
 from adaface.evaluation.folder import PLOTS, REPORT, SUMMARY, open_run
 from adaface.evaluation.report import plots
 from adaface.evaluation.report.page import context, render
+from adaface.evaluation.report.thumbnails import data_urls
 from adaface.evaluation.summary import summarize
 from adaface.files import write_atomic
 
@@ -26,14 +25,6 @@ def write(folder: str | Path) -> Path:
         write_bytes(run.folder / PLOTS / f"{name}.png", picture)
     page = render("run.html", {**context(run, summary), "plots": data_urls(drawn)})
     return write_text(run.folder / REPORT, page)
-
-
-def data_urls(pictures: Mapping[str, bytes]) -> dict[str, str]:
-    """PNG files as data URLs, under the same names."""
-    return {
-        name: "data:image/png;base64," + base64.b64encode(picture).decode()
-        for name, picture in pictures.items()
-    }
 
 
 def write_text(path: Path, text: str) -> Path:
