@@ -53,13 +53,13 @@ def scorers(
 
     analyzer: with the stack's recogniser. clip: a folder or "hub:owner/name" of a CLIPModel; None: the
     stack's own. dino: of a ViTModel; None: no such score. second: "dlib", "none", the path of a recogniser's
-    ONNX file, or "auto" for dlib where it is installed. device: of CLIP and DINO. required: False makes a
-    note of a CLIP or DINO model that cannot be had (a protocol named it, not the user); CLIP is then the
-    stack's own.
+    ONNX file, or "auto" for dlib where it is installed. device: of CLIP, DINO and dlib's network. required:
+    False makes a note of a CLIP or DINO model that cannot be had (a protocol named it, not the user); CLIP is
+    then the stack's own.
     Raises HubError, MissingFileError, FormatError: a model that cannot be had or read. MissingExtra: dlib is
     not installed. ConfigError: the second recogniser is the first one.
     """
-    found: list[Scorer] = _face_scorers(stack, analyzer, second)
+    found: list[Scorer] = _face_scorers(stack, analyzer, second, device)
     found += _clip_scorers(stack, clip, device, required)
     if dino is not None:
         try:
@@ -71,8 +71,10 @@ def scorers(
     return found
 
 
-def _face_scorers(stack: Stack, analyzer: FaceAnalyzer, second: str | Path) -> list[Scorer]:
-    again, provenance, absent = _second(second, analyzer)
+def _face_scorers(
+    stack: Stack, analyzer: FaceAnalyzer, second: str | Path, device: "str | torch.device"
+) -> list[Scorer]:
+    again, provenance, absent = _second(second, analyzer, device)
     strangers = strangers_of(stack, analyzer.recognizer.dim)
     faces = FaceScorer(
         analyzer, strangers=strangers, second=again, provenance=_who(stack, analyzer) | provenance
@@ -94,7 +96,7 @@ def _who(stack: Stack, analyzer: FaceAnalyzer) -> dict[str, str]:
 
 
 def _second(
-    which: str | Path, analyzer: FaceAnalyzer
+    which: str | Path, analyzer: FaceAnalyzer, device: "str | torch.device"
 ) -> tuple[Recogniser | None, dict[str, str], Absent | None]:
     """Another recogniser, where its networks are from, and why there is none."""
     if str(which).lower() == NONE:
@@ -103,7 +105,7 @@ def _second(
         from adaface.evaluation.scores.dlib_resnet import DlibRecogniser
 
         try:
-            dlib = DlibRecogniser()
+            dlib = DlibRecogniser(device)
         except MissingExtra as error:
             if str(which).lower() == DLIB:
                 raise

@@ -8,14 +8,18 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from adaface.errors import MissingExtra
+from adaface.evaluation.scores.dlib_network import DIM, SIDE, DlibNetwork
+from adaface.evaluation.scores.looking import Look
 from adaface.face.types import Face, Floats, Pixels
 from adaface.files import sha256
 from adaface.optional import require
 
 NETWORK, SHAPES = "dlib_face_recognition_resnet_model_v1.dat", "shape_predictor_5_face_landmarks.dat"
-SIDE, PADDING, DIM = 150, 0.25, 128  # the chips that the network was trained with
+PADDING = 0.25  # around the chips that the network was trained with
+BATCH = 32
 
 
 class DlibRecogniser:
@@ -27,10 +31,10 @@ class DlibRecogniser:
         "the same person"
     )
 
-    def __init__(self) -> None:
-        """Raises MissingExtra: dlib, or the package with its weights, is not installed."""
+    def __init__(self, device: str | torch.device = "cpu") -> None:
+        """device: of the network. Raises MissingExtra: dlib, or the package with its weights, is missing."""
         self._dlib = require("dlib", extra="eval")
-        self._network = self._dlib.face_recognition_model_v1(str(weights(NETWORK)))
+        self._network = DlibNetwork.from_file(weights(NETWORK)).to(device)
         self._shapes = self._dlib.shape_predictor(str(weights(SHAPES)))
 
     @property
@@ -42,11 +46,17 @@ class DlibRecogniser:
             "its landmarks": f"{SHAPES} sha256 {sha256(weights(SHAPES))}",
         }
 
-    def embed(self, pixels: Pixels, faces: Sequence[Face]) -> Floats:
-        """Vectors (F, 128) of the faces, of dlib's own length."""
-        chips = [self._chip(pixels, face) for face in faces]
-        rows = self._network.compute_face_descriptor(chips) if chips else []
-        return np.array([list(row) for row in rows], np.float32).reshape(-1, DIM)
+    @torch.no_grad()
+    def embed(self, seen: Sequence[Look]) -> list[Floats]:
+        """Vectors (F, 128) of each picture's faces, of dlib's own length."""
+        chips = [self._chip(one.pixels, face) for one in seen for face in one.faces]
+        device = self._network.mean.device
+        rows = [
+            self._network(torch.from_numpy(np.stack(chips[i : i + BATCH])).to(device)).cpu().numpy()
+            for i in range(0, len(chips), BATCH)
+        ]
+        stacked = np.concatenate([np.zeros((0, DIM), np.float32), *rows])
+        return np.split(stacked, np.cumsum([len(one.faces) for one in seen])[:-1]) if seen else []
 
     def compare(self, faces: Floats, photos: Floats) -> Floats:
         """1 - Euclidean distance: (F, R), at most 1."""

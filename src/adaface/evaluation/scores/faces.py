@@ -50,34 +50,41 @@ class FaceScorer:
 
     def __call__(self, cases: Sequence[Case]) -> list[Scores]:
         """Scores of each picture; all None where it cannot be read, or shows no person by its prompt."""
-        return [self._scores(case) for case in cases]
+        shown = [[name for name in case.picture.subjects if name in self._people] for case in cases]
+        looks = [self._look(case) if people else None for case, people in zip(cases, shown, strict=True)]
+        seen = [one for one in looks if one is not None]
+        rows = zip(*(recogniser.embed(seen) for recogniser in self._recognisers), strict=True)
+        return [
+            self._scores([], []) if one is None else self._scores(people, next(rows))
+            for one, people in zip(looks, shown, strict=True)
+        ]
 
-    def _scores(self, case: Case) -> Scores:
-        scores: dict[str, float | None] = {column.name: None for column in self.columns}
-        people = [name for name in case.picture.subjects if name in self._people]
-        if not people:
-            return scores
+    def _look(self, case: Case) -> Look | None:
         try:
-            seen = look(case.image, self._analyzer)
+            return look(case.image, self._analyzer)
         except ImageError:
-            return scores
-        scores["face_found"] = min(len(seen.faces), len(people)) / len(people)
-        for recogniser, pair in zip(self._recognisers, self._galleries, strict=True):
-            scores |= self._likeness(recogniser, pair, people, seen)
-        return {column.name: scores[column.name] for column in self.columns}
+            return None
 
-    def _likeness(
-        self, recogniser: Recogniser, pair: tuple[Gallery, Gallery], people: Sequence[str], seen: Look
-    ) -> dict[str, float | None]:
-        scored, given = pair
+    def _scores(self, people: Sequence[str], faces: Sequence[Floats]) -> Scores:
+        """people: those in the prompt. faces: vectors (F, D_id) by each recogniser."""
+        scores: dict[str, float | None] = {column.name: None for column in self.columns}
+        if people:
+            scores["face_found"] = min(len(faces[0]), len(people)) / len(people)
+        for i, rows in enumerate(faces):
+            scores |= self._likeness(i, people, rows)
+        return scores
+
+    def _likeness(self, which: int, people: Sequence[str], faces: Floats) -> dict[str, float | None]:
+        """What the recogniser number `which` says of faces (F, D_id)."""
+        scored, given = self._galleries[which]
         if any(name not in scored.photos for name in people):
             return {}
-        faces = recogniser.embed(seen.pixels, seen.faces)
         table = scored.likeness(faces, people)
         chosen = best_matching(table)
         similarity, margin = _mean(table, chosen), _margin(scored, faces, people, chosen)
-        if recogniser is not self._recognisers[0]:
-            return {f"similarity_{recogniser.name}": similarity, f"margin_{recogniser.name}": margin}
+        if which > 0:
+            name = self._recognisers[which].name
+            return {f"similarity_{name}": similarity, f"margin_{name}": margin}
         scores = {"similarity": similarity, "margin": margin} | self._given(
             given, faces, people, table, chosen
         )

@@ -5,8 +5,9 @@ from typing import Protocol
 
 import numpy as np
 
+from adaface.evaluation.scores.looking import Look
 from adaface.face.align import align
-from adaface.face.types import Face, FaceRecognizer, Floats, Pixels
+from adaface.face.types import FaceRecognizer, Floats
 
 
 class Recogniser(Protocol):
@@ -22,8 +23,8 @@ class Recogniser(Protocol):
         """What `compare` tells, in words, such as "the cosine of their vectors"."""
         ...
 
-    def embed(self, pixels: Pixels, faces: Sequence[Face]) -> Floats:
-        """Faces found in an RGB picture (H, W, 3) -> (F, D_id), row by row."""
+    def embed(self, seen: Sequence[Look]) -> list[Floats]:
+        """For each picture the vectors (F, D_id) of its faces, row by row."""
         ...
 
     def compare(self, faces: Floats, photos: Floats) -> Floats:
@@ -40,9 +41,12 @@ class OwnRecogniser:
         """recognizer: the analyser's."""
         self.name, self._dim = recognizer.name, recognizer.dim
 
-    def embed(self, pixels: Pixels, faces: Sequence[Face]) -> Floats:
-        """Unit vectors (F, D_id) of the faces."""
-        return np.array([face.id_embedding for face in faces], np.float32).reshape(-1, self._dim)
+    def embed(self, seen: Sequence[Look]) -> list[Floats]:
+        """Unit vectors (F, D_id) of each picture's faces."""
+        return [self._rows([face.id_embedding for face in one.faces]) for one in seen]
+
+    def _rows(self, vectors: Sequence[Floats]) -> Floats:
+        return np.array(vectors, np.float32).reshape(-1, self._dim)
 
     def compare(self, faces: Floats, photos: Floats) -> Floats:
         """Cosines (F, R) in [-1, 1]."""
@@ -57,8 +61,11 @@ class CropRecogniser(OwnRecogniser):
         super().__init__(recognizer)
         self._recognizer = recognizer
 
-    def embed(self, pixels: Pixels, faces: Sequence[Face]) -> Floats:
-        """Unit vectors (F, D_id) of the faces."""
-        if not faces:
-            return np.zeros((0, self._dim), np.float32)
-        return self._recognizer(np.stack([align(pixels, face.landmarks) for face in faces]))
+    def embed(self, seen: Sequence[Look]) -> list[Floats]:
+        """Unit vectors (F, D_id) of each picture's faces."""
+        return [self._rows(self._of(one)) for one in seen]
+
+    def _of(self, one: Look) -> Sequence[Floats]:
+        if not one.faces:
+            return []
+        return list(self._recognizer(np.stack([align(one.pixels, face.landmarks) for face in one.faces])))

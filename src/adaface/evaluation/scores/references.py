@@ -1,7 +1,7 @@
 """Photos of the subjects -> what each recogniser knows of them. Letters: R photos, D_id."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -43,15 +43,11 @@ def galleries(
         for one, recogniser in zip(known, recognisers, strict=True):
             one.scored |= _named(subject, found.vectors(recogniser, subject.references))
             one.given |= _named(subject, found.vectors(recogniser, subject.given))
-        vector = subject.id_embedding
-        if vector is not None and not subject.references:
-            if vector.shape == (analyzer.recognizer.dim,) and _same(subject.recognizer, analyzer):
-                known[0].scored[subject.name] = known[0].given[subject.name] = vector[None]
-            else:
-                notes.append(
-                    f"{subject.name}: the ID embedding is of the recogniser {subject.recognizer}, not of "
-                    f"{analyzer.recognizer.name}: no similarity is told. Make the identity again"
-                )
+        if subject.id_embedding is not None and not subject.references:
+            vector, note = _ready(subject, subject.id_embedding, analyzer)
+            notes.append(note)
+            known[0].scored |= vector
+            known[0].given |= vector
     pairs = [
         (Gallery(r, one.scored), Gallery(r, one.given)) for r, one in zip(recognisers, known, strict=True)
     ]
@@ -72,13 +68,9 @@ class _Photos:
 
     def vectors(self, recogniser: Recogniser, paths: Iterable[Path]) -> list[Floats]:
         """A vector (D_id,) for each photo with a face."""
-        vectors = []
-        for path in paths:
-            if path in self._faces:
-                seen = self._looks[path]
-                assert seen is not None
-                vectors.append(recogniser.embed(seen.pixels, [self._faces[path]])[0])
-        return vectors
+        looks = [(self._looks[path], self._faces[path]) for path in paths if path in self._faces]
+        seen = [replace(one, faces=(face,)) for one, face in looks if one is not None]
+        return [rows[0] for rows in recogniser.embed(seen)]
 
     def notes(self) -> list[str]:
         """What a reader of the figures should know of these photos."""
@@ -133,5 +125,16 @@ def _named(subject: Subject, vectors: Sequence[Floats]) -> dict[str, Floats]:
     return {subject.name: np.stack(vectors)} if vectors else {}
 
 
-def _same(name: str, analyzer: FaceAnalyzer) -> bool:
-    return "unknown" in (name, analyzer.recognizer.name) or name == analyzer.recognizer.name
+def _ready(subject: Subject, vector: Floats, analyzer: FaceAnalyzer) -> tuple[dict[str, Floats], str]:
+    """The ID embedding of a subject without photos, where it is of the analyser's recogniser, and a note."""
+    own = analyzer.recognizer
+    same = "unknown" in (subject.recognizer, own.name) or subject.recognizer == own.name
+    if vector.shape != (own.dim,) or not same:
+        return {}, (
+            f"{subject.name}: the ID embedding is of the recogniser {subject.recognizer}, not of {own.name}: no "
+            "similarity is told. Make the identity again, or give photos"
+        )
+    return {subject.name: vector[None]}, (
+        f"{subject.name}: an identity without photos: pictures are compared with the ID embedding that it was "
+        "made of, by the recogniser that made it; photos would be a better judge"
+    )
