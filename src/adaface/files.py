@@ -4,12 +4,16 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path, PurePosixPath
 
 from safetensors import SafetensorError
 
 from adaface.errors import MissingFileError, WriteError
+
+_RANDOM = 16 * "[0-9a-f]"  # in the name of a file that is not whole yet
 
 
 def write_atomic(path: str | Path, write: Callable[[Path], object]) -> Path:
@@ -36,6 +40,11 @@ def write_atomic(path: str | Path, write: Callable[[Path], object]) -> Path:
     return path
 
 
+def half_written(path: Path) -> list[Path]:
+    """What `write_atomic` of this path has left beside it where its process was killed."""
+    return list(path.parent.glob(f".{escape(path.stem[:32])}.{_RANDOM}{escape(path.suffix)}"))
+
+
 def need_room(folder: Path, count: int, advice: str = "Free space, or choose another place") -> None:
     """Raises WriteError: the disk that `folder` is on, or will be on, has less than `count` bytes free."""
     there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
@@ -47,6 +56,48 @@ def need_room(folder: Path, count: int, advice: str = "Free space, or choose ano
         raise WriteError(
             f"{folder}: {count / 1e9:.2f} GB are to be written, {free / 1e9:.2f} GB are free. {advice}"
         )
+
+
+@contextmanager
+def held(place: Path) -> Iterator[bool]:
+    """Hold a folder as it is, or else a lock file, which is made and taken away, against other processes.
+
+    Gives whether it is held: False where the system, or the file system, has no locks. It ends with the
+    process, however that ends. Raises BlockingIOError: another one holds it. OSError: it cannot be opened.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield False
+        return
+    is_folder = place.is_dir()
+    handle = os.open(place, os.O_RDONLY if is_folder else os.O_WRONLY | os.O_CREAT, 0o666)
+    ours = False
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            ours = True
+        except BlockingIOError:
+            raise
+        except OSError:  # a file system without locks
+            ours = False
+        if ours and not is_folder and not _is_at(place, handle):
+            ours = (
+                False  # who had it has just ended and taken the file away, and a third one may hold the next
+            )
+            raise BlockingIOError(f"{place}: held by another process")
+        yield ours
+    finally:
+        if ours and not is_folder:
+            place.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _is_at(path: Path, handle: int) -> bool:
+    """Whether the file at `path` is the one that is open."""
+    with suppress(OSError):
+        return os.path.samestat(path.stat(), os.fstat(handle))
+    return False
 
 
 def sha256(path: str | Path) -> str:

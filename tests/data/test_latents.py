@@ -180,7 +180,8 @@ def test_a_full_disk_is_told_before_the_work(dataset, monkeypatch):
 
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 0))
     with pytest.raises(
-        WriteError, match=r"latents.safetensors: not written \(.* GB are to be written, 0.00 are free"
+        WriteError,
+        match=r"latents.safetensors: .* GB are to be written, 0.00 GB are free. Free space",
     ):
         encode(dataset)
     assert [p.name for p in dataset.folder.iterdir() if "latents" in p.name] == []

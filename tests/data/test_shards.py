@@ -143,7 +143,7 @@ def test_people_need_not_come_in_order(tmp_path):
         ({"key": "a.b"}, "key 'a.b': give 1 to 80 letters of A-Z"),
         ({"key": ""}, "key '': give 1 to 80 letters"),
         ({"key": "../up"}, "key '../up': give 1 to 80 letters"),
-        ({"image_type": "gif"}, "image_type='gif'. Give jpg, png, webp"),
+        ({"image_type": "gif"}, "image_type='gif'. Give jpg, webp, png"),
         ({"image": b""}, "image_type='jpg'. Give"),
         ({"landmarks": np.zeros((4, 2))}, r"landmarks \(4, 2\): give \(5, 2\)"),
         ({"landmarks": np.full((5, 2), np.nan)}, "landmarks are not numbers. Leave the picture out"),

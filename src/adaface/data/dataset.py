@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from adaface.data.corners import pixels_inside
 from adaface.data.index import REPAIR, Column, Strings, open_columns, read_strings
 from adaface.data.layout import CORNERS, LANDMARKS, PARTS, ShardReader, read_card, row_digest
 from adaface.errors import DatasetError
@@ -85,7 +86,7 @@ class FaceDataset(Sequence[Sample]):
         return Sample(
             image=torch.from_numpy(self._decoded(image, key, "RGB")).permute(2, 0, 1).contiguous(),
             mask=torch.from_numpy(self._decoded(mask, key, "L") // 255)[None] if mask else ones,
-            valid=_inside(corners, self.image_size) if np.isfinite(corners).all() else ones,
+            valid=_valid(corners, self.image_size) if np.isfinite(corners).all() else ones,
             has_mask=bool(mask),
             id_embedding=torch.from_numpy(columns["id_embedding"][row].copy()),
             landmarks=torch.from_numpy(columns["landmarks"][row].copy()),
@@ -238,13 +239,5 @@ class FaceDataset(Sequence[Sample]):
             ) from error
 
 
-def _inside(corners: NDArray[np.float32], size: int) -> Tensor:
-    """(1, S, S) uint8: 1 at the pixels whose centres lie in the quadrilateral with these corners (4, 2)."""
-    along = np.roll(corners, -1, axis=0) - corners  # (4, 2): the sides, in order
-    area = (corners[:, 0] * np.roll(corners[:, 1], -1) - corners[:, 1] * np.roll(corners[:, 0], -1)).sum()
-    turn = 1.0 if area > 0 else -1.0  # corners may go around either way
-    pixels = np.arange(size, dtype=np.float32)
-    inside = np.ones((size, size), bool)
-    for (x, y), (right, down) in zip(corners, along, strict=True):
-        inside &= turn * ((pixels[:, None] - y) * right - (pixels[None] - x) * down) >= 0
-    return torch.from_numpy(inside.astype(np.uint8))[None]
+def _valid(corners: NDArray[np.float32], size: int) -> Tensor:
+    return torch.from_numpy(pixels_inside(corners, size).astype(np.uint8))[None]  # (1, S, S)

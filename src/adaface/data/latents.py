@@ -4,11 +4,9 @@ One safetensors file beside the index, mapped; each latent is checked when it is
 augmentations a picture, B batch, C channels, S side of a picture, h x w size of a latent.
 """
 
-import errno
 import hashlib
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass
@@ -18,14 +16,13 @@ from typing import Any, Self
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from adaface.data.augment import Augment
 from adaface.data.dataset import FaceDataset, Sample
-from adaface.data.index import header, open_columns, places
+from adaface.data.index import Column, header, open_columns, places
 from adaface.errors import ConfigError, DatasetError, MissingFileError, ShapeError, WriteError
-from adaface.files import write_atomic
+from adaface.files import half_written, need_room, write_atomic
 
 LATENTS = "latents.safetensors"
 KIND, VERSION = "adaface-latents", "1"
@@ -35,7 +32,6 @@ _AGAIN = "Encode them again: adaface prepare ... --latents K --stack STACK"
 
 Encode = Callable[[Tensor], Tensor]  # (B, 3, S, S) in [-1, 1] -> (B, C, h, w)
 Tell = Callable[[int, int], None]  # rows done, rows in all
-Column = NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,15 +53,22 @@ def vae_encode(vae: Any) -> Encode:
 
     The mean: what the posterior adds is noise far below that of any diffusion step.
     """
-    config = vae.config
-    shift, scale = getattr(config, "shift_factor", None) or 0.0, config.scaling_factor
+    return lambda images: vae_latents(vae, images)
 
-    def encode(images: Tensor) -> Tensor:
-        with torch.no_grad():
-            mean = vae.encode(images.to(vae.device, vae.dtype)).latent_dist.mode()
-        return (mean - shift) * scale
 
-    return encode
+@torch.no_grad()
+def vae_latents(vae: Any, images: Tensor, noise: Tensor | None = None) -> Tensor:
+    """What a diffusers AutoencoderKL makes of images (B, 3, S, S) in [-1, 1]: (B, C, h, w) float32, shifted
+    and scaled as its config says.
+
+    noise: of the posterior, (B, C, h, w); without it, the posterior's mean.
+    """
+    posterior = vae.encode(images.to(vae.device, vae.dtype)).latent_dist
+    latents: Tensor = posterior.mean.float()
+    if noise is not None:
+        latents = latents + posterior.std.float() * noise.to(latents)
+    shift = getattr(vae.config, "shift_factor", None) or 0.0
+    return (latents - shift) * float(vae.config.scaling_factor)
 
 
 def fixed_augments(key: str, count: int, seed: int) -> list[Augment]:
@@ -201,11 +204,7 @@ class _HalfFile:
             return self
         self.done = self._noted(size)
         if not self.done:
-            free = shutil.disk_usage(self._path.parent).free
-            if free < size:
-                raise OSError(
-                    errno.ENOSPC, f"{size / 1e9:.2f} GB are to be written, {free / 1e9:.2f} are free"
-                )
+            need_room(self._final, size, "Free space and run again")
             self._path.write_bytes(self._head)
             os.truncate(self._path, size)
         self._handle = os.open(self._path, os.O_RDWR)
@@ -220,6 +219,8 @@ class _HalfFile:
             if kind is None:
                 self._path.replace(self._final)
                 self._note.unlink(missing_ok=True)
+                for left in half_written(self._note):  # by a call that was killed
+                    left.unlink()
             elif not self.done:
                 self._path.unlink(missing_ok=True)
         finally:

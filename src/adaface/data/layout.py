@@ -20,6 +20,7 @@ CARD, INDEX = "dataset.json", "index.safetensors"
 KIND, VERSION = "adaface-dataset", 1
 PARTS = ("image", "mask", "facts")  # order of the columns `begin` and `length` (N, 3)
 LANDMARKS, CORNERS = (5, 2), (4, 2)
+IMAGE_TYPES = ("jpg", "webp", "png")
 _CARD_FIELDS = {"image_size": int, "recognizer": str, "id_width": int, "rows": int, "people": int}
 _CARD_FIELDS |= {"settings": dict, "index": dict, "shards": list}
 

@@ -24,6 +24,7 @@ from adaface.data.index import ColumnSpool
 from adaface.data.layout import (
     CARD,
     CORNERS,
+    IMAGE_TYPES,
     INDEX,
     KIND,
     LANDMARKS,
@@ -36,7 +37,6 @@ from adaface.data.layout import (
 from adaface.errors import AdaFaceError, ConfigError, WriteError
 from adaface.files import sha256, write_atomic
 
-IMAGE_TYPES = ("jpg", "png", "webp")
 MOST_WORDS = 256  # different class words; the original has six
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,80}")
 _WRITING = ".writing"

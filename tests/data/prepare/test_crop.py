@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
+from adaface.data.corners import pixels_inside
 from adaface.data.prepare.looking.crop import (
     covered,
     cut,
     cut_mask,
     head_frame,
-    inside_mask,
     inside_photo,
     moved,
     photo_corners,
@@ -66,7 +66,7 @@ def test_what_lies_beyond_the_photo_is_known():
     matrix = np.array([[1.0, 0, 10], [0, 1.0, 0]])  # the photo begins at the crop's 10th pixel
     corners = photo_corners(matrix, (100, 100))
     assert covered(corners, 40) == pytest.approx(0.75, abs=0.03)
-    inside = inside_mask(corners, 40)
+    inside = pixels_inside(corners, 40)
     assert not inside[:, :10].any() and inside[:, 10:].all()
 
 

@@ -133,7 +133,7 @@ def test_the_threshold_goes_from_pairs_to_means():
 def test_each_recogniser_has_its_own_figures():
     assert threshold_of("sface") == SFACE
     assert threshold_of("glintr100-12345678") == ANTELOPE and ANTELOPE.mean == 0.65
-    assert threshold_of("mine", 0.4) == IdentityThreshold(0.4, 0.4)
+    assert threshold_of("mine", 0.4) == IdentityThreshold(0.4, 0.4, "the recogniser's spec")
     assert threshold_of("mine") is None
 
 
@@ -145,7 +145,13 @@ def test_drawn_photos_of_one_person_are_no_copies_of_each_other():
 def test_a_figure_that_is_only_a_guess_counts_as_none():
     guess = replace(ARCFACE, name="mine-12345678")
     assert measured(guess) is None and measured(replace(guess, same_person=0.31)) == 0.31
+    assert measured(replace(guess, licence="mine")) is None
     assert measured(object()) is None
+
+
+def test_a_figure_of_the_spec_counts_before_one_that_the_name_suggests():
+    assert threshold_of("arcface-12345678").source == "assumed by its name"
+    assert threshold_of("arcface", 0.31) == IdentityThreshold(0.31, 0.31, "the recogniser's spec")
 
 
 def test_who_has_no_figure_must_give_one_or_keep_everybody(make, raw, tmp_path):

@@ -118,6 +118,8 @@ def test_a_rarer_reason_keeps_its_place_beside_a_common_one(make, raw, out, monk
 
 def test_the_figures_of_the_identity_filter_are_written_down(make, out):
     make(settings={"same_person": 0.7})
-    figures = {"pair": 0.7, "mean": 0.7}
+    figures = {"pair": 0.7, "mean": 0.7, "source": "given"}
     assert json.loads((out / "prepare.json").read_text())["settings"]["least_similarity"] == figures
-    assert "least_similarity {'pair': 0.7, 'mean': 0.7}" in Page((out / "report.html").read_text()).text
+    assert (
+        "least_similarity (pair 0.7, mean 0.7, source given)" in Page((out / "report.html").read_text()).text
+    )

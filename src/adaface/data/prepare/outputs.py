@@ -1,20 +1,21 @@
 """The folder that a data set is written to: whose it is, what was begun in it, what may be done there."""
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from adaface.data.layout import CARD
+from adaface.data.prepare.settings import looking
 from adaface.errors import ConfigError, WriteError
-from adaface.files import write_atomic
+from adaface.files import half_written, held, write_atomic
 
 NOTE, WORK, LOCK = "prepare.json", ".work", ".adaface-prepare.lock"
 KIND, VERSION = "adaface-prepare", 1
 BEGUN, DONE = "begun", "done"
+LOOKS_KEPT = "looks_kept"  # in the note of a finished data set
 RESULT = {"photos": int, "kept": int, "people": int, "rejected": dict, "empty": list, "passed_over": int}
 RESULT |= {"hash": str}  # what a finished run writes down
 
@@ -45,14 +46,17 @@ def check_places(out: Path, roots: Sequence[Path]) -> None:
 def begin(out: Path, settings: dict[str, Any], inputs: str, *, restart: bool) -> dict[str, Any] | None:
     """Make `out` ours; what was done there before with these settings and photos is gone on with.
 
-    settings: JSON. inputs: digest of the photos. restart: make everything anew; after an interruption of the
-    same it goes on. Returns the note of a finished data set if there is nothing left to do, else None.
+    settings: JSON. As long as it is not finished, those that only judge may change: looks stay. inputs:
+    digest of the photos. restart: make everything anew; after an interruption of the same it goes on, and
+    looks that a finished one has kept are kept. Returns the note of a finished data set if there is nothing
+    left to do, else None.
     Raises ConfigError: `out` is not empty and not ours, or was made with other settings or of other photos.
     WriteError: it cannot be written.
     """
     note = _note(out)
     if note is not None and not restart:
-        _check_settings(out, note["settings"], settings)
+        part = looking if note["state"] == BEGUN else dict
+        _check_settings(out, part(note["settings"]), part(settings))
         if note["state"] == DONE and (out / CARD).is_file():
             if note["inputs"] != inputs:
                 raise ConfigError(
@@ -60,17 +64,17 @@ def begin(out: Path, settings: dict[str, Any], inputs: str, *, restart: bool) ->
                     "--restart to make it anew, or choose another folder"
                 )
             return note
-    if restart and not _restarted(note, settings):
+    if restart and not _goes_on(note, settings):
         shutil.rmtree(out / WORK, ignore_errors=True)
     write_note(out, {"state": BEGUN, "settings": settings, "inputs": inputs, "restart": restart})
     return None
 
 
-def _restarted(note: dict[str, Any] | None, settings: dict[str, Any]) -> bool:
-    """Whether what lies there was begun by the same --restart, and is not finished."""
-    if note is None or note["state"] != BEGUN or note.get("restart") is not True:
+def _goes_on(note: dict[str, Any] | None, settings: dict[str, Any]) -> bool:
+    """Whether a --restart may take the looks that lie there: of one like it, or kept to be judged again."""
+    if note is None or note.get("restart" if note["state"] == BEGUN else LOOKS_KEPT) is not True:
         return False
-    return bool(note["settings"] == json.loads(json.dumps(settings)))
+    return looking(note["settings"]) == json.loads(json.dumps(looking(settings)))
 
 
 def write_note(out: Path, note: dict[str, Any]) -> None:
@@ -86,44 +90,18 @@ def locked(out: Path) -> Iterator[None]:
 
     Raises ConfigError: another one is at work, or the folder is not ours. WriteError: no permission.
     """
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
     _note(out)  # nothing is written to a folder that is not ours, not even the lock
-    path = out / LOCK
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        stream = path.open("a")
-    except OSError as error:
-        raise WriteError(f"{out}: cannot be written ({error.strerror}). Choose another folder") from error
-    with stream:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            ours = True
+            out.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(held(out / LOCK))
         except BlockingIOError as error:
-            raise _at_work(out) from error
-        except OSError:  # a file system without locks
-            ours = False
-        if ours and not _names(path, stream):  # who had it has just ended and taken the file away
-            raise _at_work(out)
-        try:
-            yield
-        finally:
-            if ours:
-                path.unlink(missing_ok=True)
-
-
-def _names(path: Path, stream: IO[str]) -> bool:
-    """Whether the file at `path` is the one that is open."""
-    with suppress(OSError):
-        return os.path.samestat(path.stat(), os.fstat(stream.fileno()))
-    return False
-
-
-def _at_work(out: Path) -> ConfigError:
-    return ConfigError(f"{out}: another adaface prepare is at work there. Wait until it ends")
+            raise ConfigError(
+                f"{out}: another adaface prepare is at work there. Wait until it ends"
+            ) from error
+        except OSError as error:
+            raise WriteError(f"{out}: cannot be written ({error.strerror}). Choose another folder") from error
+        yield
 
 
 def _note(out: Path) -> dict[str, Any] | None:
@@ -132,7 +110,8 @@ def _note(out: Path) -> dict[str, Any] | None:
         raise ConfigError(f"{out}: a file, not a folder. Choose another place for the data set")
     path = out / NOTE
     if not path.is_file():
-        others = sorted(entry.name for entry in out.iterdir() if entry.name != LOCK) if out.is_dir() else []
+        ours = {out / LOCK, *half_written(path)}  # of a run that was killed as it began
+        others = sorted(entry.name for entry in out.iterdir() if entry not in ours) if out.is_dir() else []
         if others:
             raise ConfigError(
                 f"{out}: not empty ({', '.join(others[:3])}), and nothing of adaface prepare is in it. "

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from adaface.data.executors import run_chunks
+from adaface.data.layout import CARD
 from adaface.data.original_layout import PERSON_TYPES, Metainfo, read_person_types, write_person_types
 from adaface.data.prepare.export import (
     Kept,
@@ -21,22 +22,33 @@ from adaface.data.prepare.export import (
     kept_photos,
     write_original_layout,
 )
-from adaface.data.prepare.judging.identity import IdentityThreshold, measured, threshold_of
+from adaface.data.prepare.judging.identity import ASSUMED, IdentityThreshold, measured, threshold_of
 from adaface.data.prepare.judging.judge import Verdict, judge
 from adaface.data.prepare.judging.people import nobody, read_written, summarize
-from adaface.data.prepare.looking.stage import NamedAnalyzer, Stage, clear_half_done, read_chunk
-from adaface.data.prepare.outputs import DONE, WORK, begin, check_places, locked, write_note
-from adaface.data.prepare.settings import PrepareSettings, digest
+from adaface.data.prepare.looking.stage import NamedAnalyzer, Stage, clear, clear_half_done, read_chunk
+from adaface.data.prepare.outputs import (
+    DONE,
+    LOOKS_KEPT,
+    NOTE,
+    WORK,
+    begin,
+    check_places,
+    locked,
+    write_note,
+)
+from adaface.data.prepare.settings import PrepareSettings, digest, looking
 from adaface.data.prepare.sources import Found, find_photos
-from adaface.data.prepare.telling.report import Report, write_report
-from adaface.data.prepare.telling.sheet import spread, write_sheet
+from adaface.data.prepare.telling.report import HTML, JSONL, Report, write_report
+from adaface.data.prepare.telling.sheet import SHEET, spread, write_sheet
 from adaface.data.record import Chunk, Look, Photo
 from adaface.data.shards import ShardWriter
 from adaface.errors import ConfigError, NothingKeptError
 from adaface.face.analyzer import FaceAnalyzer
+from adaface.face.recognize import RecognizerSpec
 from adaface.face.traits.age_gender import AgeGenderBackend
 from adaface.face.traits.parse import FaceParser
 from adaface.face.types import FaceRecognizer
+from adaface.files import half_written
 
 CHUNK, FEW, SMALL_CHUNK = (
     64,
@@ -56,7 +68,8 @@ class Request:
     out: the folder for the data set. data_roots, mixed_roots: as of
     `adaface.data.prepare.sources.find_photos`. analyzer, parser, traits: make the networks in each worker,
     so they must be picklable. person_types: a JSON file, folder name -> class word. original_layout: write
-    the original's own layout as well, below out/original. restart: make anew what is in `out`.
+    the original's own layout as well, below out/original. restart: make anew what is in `out`. keep_looks:
+    keep what was seen, in out/.work, so that a restart with other thresholds looks at no photo again.
     """
 
     out: Path
@@ -69,6 +82,7 @@ class Request:
     person_types: Path | None = None
     original_layout: bool = False
     restart: bool = False
+    keep_looks: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,27 +121,37 @@ def prepare(request: Request, run: Runner = run_chunks, tell: Tell = lambda word
         tell(f"{request.person_types}: nobody has the name of {len(strangers)} folders in it: {some}")
     facts = _Facts(given, read_written(people, found.folders))
     stage = Stage(out / WORK, request.settings, request.analyzer, request.parser, request.traits)
-    settings, threshold = _recorded(request)
+    recorded = _recorded(request)
+    settings, threshold = recorded.settings, recorded.threshold
+    if threshold is not None and threshold.source == ASSUMED:
+        tell(_assumed(settings["recognizer"], threshold))
     inputs = digest([settings, [_state(photo) for photo in found.photos], asdict(facts)])
     with locked(out):
         done = begin(out, settings, inputs, restart=request.restart)
         if done is not None:
-            shutil.rmtree(stage.work, ignore_errors=True)  # of a run that was killed at its very end
+            if done.get(LOOKS_KEPT) is not True:
+                clear(stage.work)  # of a run that was killed at its very end
             return Prepared(out=out, fresh=False, **done["result"])
-        chunks = plan_chunks(found.photos, digest(settings))
+        chunks = plan_chunks(found.photos, recorded.looks)
         clear_half_done(stage.work)
+        for name in (NOTE, JSONL, HTML, SHEET, PERSON_TYPES, CARD):
+            for half in half_written(out / name):  # by a run that was killed
+                half.unlink()
         _tell_room(out, len(found.photos), request.settings.size, tell)
         left = [chunk for chunk in chunks if not (stage.work / chunk.name).is_dir()]
         if left:
             run(left, stage)
         result = _finish(_Finish(request, out, found, chunks, facts, settings, threshold, tell))
-        write_note(out, {"state": DONE, "settings": settings, "inputs": inputs, "result": result})
-        shutil.rmtree(stage.work, ignore_errors=True)
+        note = {"state": DONE, "settings": settings, "inputs": inputs, LOOKS_KEPT: request.keep_looks}
+        write_note(out, {**note, "result": result})
+        clear(stage.work, [chunk.name for chunk in chunks] if request.keep_looks else ())
     return Prepared(out=out, **result)
 
 
 def plan_chunks(photos: Sequence[Photo], settings: str) -> list[Chunk]:
-    """Photos in chunks, whose names change with the settings' digest and with size and time of any file."""
+    """Photos in chunks, whose names change with the digest of what looks depend on, and with size and time
+    of any file.
+    """
     size = CHUNK if len(photos) > FEW else SMALL_CHUNK
     groups = [tuple(photos[k : k + size]) for k in range(0, len(photos), size)]
     return [
@@ -136,8 +160,18 @@ def plan_chunks(photos: Sequence[Photo], settings: str) -> list[Chunk]:
     ]
 
 
-def _recorded(request: Request) -> tuple[dict[str, Any], IdentityThreshold | None]:
-    """The settings as they are recorded, with the models' names; and the identity filter's figures."""
+@dataclass(frozen=True)
+class _Recorded:
+    """settings: with the models' names, as they are written down. threshold: of the identity filter. looks:
+    digest of what a look at a photo depends on.
+    """
+
+    settings: dict[str, Any]
+    threshold: IdentityThreshold | None
+    looks: str
+
+
+def _recorded(request: Request) -> _Recorded:
     recognizer = request.analyzer().recognizer
     figures = _figures(request, recognizer) if request.settings.filter_people else None
     recorded = {
@@ -148,7 +182,23 @@ def _recorded(request: Request) -> tuple[dict[str, Any], IdentityThreshold | Non
         "original_layout": request.original_layout,
         "least_similarity": None if figures is None else asdict(figures),
     }
-    return recorded, figures
+    return _Recorded(recorded, figures, digest([looking(recorded), _feeding(recognizer)]))
+
+
+def _feeding(recognizer: FaceRecognizer) -> dict[str, Any] | None:
+    """What of a recogniser's spec changes its vectors, if it has one: a JSON file that may be edited."""
+    spec = getattr(recognizer, "spec", None)
+    if not isinstance(spec, RecognizerSpec):
+        return None
+    return {name: value for name, value in asdict(spec).items() if name not in ("same_person", "licence")}
+
+
+def _assumed(recognizer: str, figures: IdentityThreshold) -> str:
+    return (
+        f"Nobody has measured recogniser {recognizer} here: by its name, antelopev2's figure of the original "
+        f"is taken (similarity {figures.mean:.2f} to the mean of many photos, {figures.pair:.2f} of two). "
+        "Look through the report; --same-person sets another"
+    )
 
 
 def _figures(request: Request, recognizer: FaceRecognizer) -> IdentityThreshold | None:

@@ -2,13 +2,18 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from adaface.data.layout import IMAGE_TYPES
 from adaface.errors import ConfigError
 
 CROPS = ("align", "square")
-IMAGE_TYPES = ("jpg", "webp", "png")
 LARGEST, SMALLEST = 2048, 16  # side of a crop
+# What only decides on photos that were looked at, or only adds a file: looks do not depend on it.
+JUDGING = frozenset({"same_person", "filter_people", "drop_near_duplicates", "least_similarity"})
+JUDGING |= {"original_layout"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +55,11 @@ class PrepareSettings:
                 raise ConfigError(f"{name}={getattr(self, name):g}: give a number from 0 to 1")
         if self.same_person is not None and not -1 < self.same_person < 1:
             raise ConfigError(f"same_person={self.same_person:g}: give a cosine between -1 and 1")
+
+
+def looking(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Of recorded settings, those that a look at a photo depends on; the others only judge what was seen."""
+    return {name: value for name, value in settings.items() if name not in JUDGING}
 
 
 def digest(data: object) -> str:

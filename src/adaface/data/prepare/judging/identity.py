@@ -12,16 +12,21 @@ from adaface.face.types import Floats
 _ROUNDS = 8  # of choosing faces and averaging; it settles after two or three
 
 
+# where figures come from: --same-person; a spec; measured here; or another file's, by no more than the name
+GIVEN, SPEC, MEASURED, ASSUMED = "given", "the recogniser's spec", "measured", "assumed by its name"
+
+
 @dataclass(frozen=True)
 class IdentityThreshold:
     """A recogniser's figures: least cosine of two photos of one person, and of a photo to the person's mean.
 
     The mean of few photos is itself unsure: between one other photo and very many, the threshold goes from
-    `pair` to `mean` as the cosine of a typical photo does.
+    `pair` to `mean` as the cosine of a typical photo does. source: who says so, one of the words below.
     """
 
     pair: float
     mean: float
+    source: str = "given"
 
     def at(self, others: NDArray[np.intp] | int) -> NDArray[np.float64]:
         """The threshold with so many other photos in the mean, at least one."""
@@ -36,17 +41,18 @@ class IdentityThreshold:
 # folders of people held out with a stranger in each: LFW none of the own photos is lost, of the strangers
 # 0.3 % stay beside two photos, 0.1 % beside three, none beside more; CelebA, whose labels err, 1 to 2 % and
 # at most 0.1 %. Of folders of two photos and a stranger 6 % are given up there.
-SFACE = IdentityThreshold(pair=0.34, mean=0.42)
-# 0.65 is the original's figure for antelopev2; its pairs are not measured here: 0.65 of a mean of many is
-# what pairs of 0.45 give.
-ANTELOPE = IdentityThreshold(pair=0.45, mean=0.65)
+SFACE = IdentityThreshold(pair=0.34, mean=0.42, source=MEASURED)
+# 0.65 is the original's figure for antelopev2, whose recogniser is glintr100.onnx; nothing of it is measured
+# here: 0.65 of a mean of many is what pairs of 0.45 give. Arc2Face's arcface.onnx is another network of the
+# same kind. A file's name proves neither, so that `source` says it.
+ANTELOPE = IdentityThreshold(pair=0.45, mean=0.65, source=ASSUMED)
 ANTELOPE_FILES = ("glintr100", "arcface")
 
 
 def measured(spec: object) -> float | None:
     """The `same_person` of a recogniser's spec; None where there is none, or it is only ARCFACE's guess."""
     found: float | None = getattr(spec, "same_person", None)
-    if isinstance(spec, RecognizerSpec) and spec == replace(ARCFACE, name=spec.name):
+    if isinstance(spec, RecognizerSpec) and spec == replace(ARCFACE, name=spec.name, licence=spec.licence):
         return None
     return found
 
@@ -54,13 +60,13 @@ def measured(spec: object) -> float | None:
 def threshold_of(recognizer: str, same_person: float | None = None) -> IdentityThreshold | None:
     """The figures of a recogniser by its name; None: nobody has measured them.
 
-    same_person: of its spec, one figure for everything.
+    same_person: of its spec, one figure for everything; it counts before what only the name suggests.
     """
     if recognizer == "sface":
         return SFACE
-    if recognizer.split("-")[0] in ANTELOPE_FILES:
-        return ANTELOPE
-    return None if same_person is None else IdentityThreshold(same_person, same_person)
+    if same_person is not None:
+        return IdentityThreshold(same_person, same_person, SPEC)
+    return ANTELOPE if recognizer.split("-")[0] in ANTELOPE_FILES else None
 
 
 @dataclass(frozen=True, eq=False)

@@ -104,7 +104,7 @@ def _same_file(verdicts: Sequence[Verdict]) -> None:
             continue
         twin = first.setdefault(verdict.sha256, verdict)
         if twin is not verdict:
-            _reject_copy(verdict, twin)
+            verdict.reject("duplicate", f"The same file as {twin.photo.path}, byte for byte", twin.photo)
 
 
 def _filter(seen: Sequence[Look], verdicts: Sequence[Verdict], threshold: IdentityThreshold) -> None:
@@ -180,12 +180,5 @@ def _fit(verdict: Verdict) -> tuple[bool, float]:
 
 
 def _reject_twin(verdict: Verdict, better: Verdict, what: str) -> None:
-    if verdict.photo.person == better.photo.person:
-        _reject_copy(verdict, better)
-        return
     where = f"under {better.photo.person} ({better.photo.path}), where it fits as well or better"
     verdict.reject("other_name", f"{what} {where}", better.photo)
-
-
-def _reject_copy(verdict: Verdict, first: Verdict) -> None:
-    verdict.reject("duplicate", f"The same file as {first.photo.path}, byte for byte", first.photo)

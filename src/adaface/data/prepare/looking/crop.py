@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from adaface.data.corners import within
 from adaface.face.types import Floats, Pixels
 
 EYES, EYES_TO_MOUTH = 2.0, 1.8  # half the side in distances of the eyes, and of eyes to mouth (FFHQ)
@@ -143,22 +144,8 @@ def photo_corners(matrix: Matrix, size: tuple[int, int]) -> Floats:
 
 def covered(corners: Floats, size: int) -> float:
     """Share of a crop's pixels, in [0, 1], that lie in the photo whose corners (4, 2) these are."""
-    ends = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float64) * size - 0.5
-    if _within(ends, corners).all():
+    ends = np.array([-0.5, size - 0.5])
+    if within(ends[None], ends[:, None], corners).all():
         return 1.0
     line = np.linspace(0, size - 1, GRID)
-    return float(_within(np.stack(np.meshgrid(line, line), -1).reshape(-1, 2), corners).mean())
-
-
-def inside_mask(corners: Floats, size: int) -> NDArray[np.bool_]:
-    """Which pixels of a crop (S, S) the photo covers."""
-    line = np.arange(size, dtype=np.float64)
-    return _within(np.stack(np.meshgrid(line, line), -1).reshape(-1, 2), corners).reshape(size, size)
-
-
-def _within(points: Matrix, corners: Floats) -> NDArray[np.bool_]:
-    """Which points (n, 2) lie in a convex polygon (4, 2) that goes clockwise, edges included."""
-    edges = np.roll(corners, -1, 0) - corners
-    away = points[:, None] - corners  # (n, 4, 2)
-    side: NDArray[np.float64] = edges[:, 0] * away[..., 1] - edges[:, 1] * away[..., 0]
-    return (side >= -1e-3 * np.hypot(edges[:, 0], edges[:, 1])).all(1)
+    return float(within(line[None], line[:, None], corners).mean())

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from adaface.data.corners import pixels_inside
 from adaface.data.prepare.judging.duplicates import fingerprint, portrait
 from adaface.data.prepare.looking.crop import (
     Matrix,
@@ -21,7 +22,6 @@ from adaface.data.prepare.looking.crop import (
     cut,
     cut_mask,
     head_frame,
-    inside_mask,
     inside_photo,
     moved,
     photo_corners,
@@ -284,7 +284,7 @@ def _mask(
     if labels is not None and labels <= FEW_LABELS:
         sentence = f"The parser sees only {labels} kinds of face parts, more than {FEW_LABELS} are usual"
         raise Unusable("few_face_parts", sentence)
-    return mask if inside == 1 else np.where(inside_mask(corners, size), mask, 0).astype(np.uint8)
+    return mask if inside == 1 else np.where(pixels_inside(corners, size), mask, 0).astype(np.uint8)
 
 
 def plain(text: str) -> str:

@@ -9,7 +9,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -246,6 +246,16 @@ class Blobs:
             path = Path(self._stream.name)
             raise FormatError(f"{path}: cut off. Delete {path.parent} and give the same command again")
         return data
+
+
+def clear(work: Path, keep: Collection[str] = ()) -> None:
+    """Remove finished chunks but those of these names; without any, `work` itself."""
+    if not keep:
+        shutil.rmtree(work, ignore_errors=True)
+        return
+    for folder in work.iterdir():
+        if folder.name not in keep:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def clear_half_done(work: Path) -> None:

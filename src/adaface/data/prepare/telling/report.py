@@ -104,9 +104,17 @@ def _page(report: Report) -> Iterator[str]:
     yield from _cards(report)
     yield from _people(report)
     yield "<h2>Settings</h2><p class=small>" + ", ".join(
-        f"{_text(name)} {_text(str(value))}" for name, value in report.settings.items()
+        f"{_text(name)} {_text(_shown(value))}" for name, value in report.settings.items()
     )
     yield "</p></body></html>"
+
+
+def _shown(value: object) -> str:
+    """A setting as people write it."""
+    if isinstance(value, Mapping):
+        return "(" + ", ".join(f"{name} {_shown(one)}" for name, one in value.items()) + ")"
+    words = {None: "none", True: "yes", False: "no"}
+    return words[value] if value is None or isinstance(value, bool) else str(value)
 
 
 def _by_code(report: Report) -> Iterator[str]:
@@ -197,13 +205,14 @@ def _text(text: str) -> str:
     return html.escape(text)
 
 
-_HEAD = """<!doctype html><html lang=en><head><meta charset=utf-8><title>adaface prepare</title><style>
+_HEAD = """<!doctype html><html lang=en><head><meta charset=utf-8>
+<meta name=viewport content='width=device-width,initial-scale=1'><title>adaface prepare</title><style>
 body{font:15px/1.45 system-ui,sans-serif;max-width:1060px;margin:24px auto;padding:0 16px;color:#1f2328}
 h1{font-size:24px}h2{font-size:17px;margin:30px 0 10px}
 .sum{font-size:16px}.small{color:#57606a;font-size:13px}
 table{border-collapse:collapse}th{text-align:left;color:#57606a;font-weight:500}
 td,th{padding:4px 14px 4px 0;border-bottom:1px solid #d8dee4}.n{text-align:right}
-.cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(360px,1fr));gap:10px}
+.cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(360px,100%),1fr));gap:10px}
 figure{display:flex;gap:12px;margin:0;padding:10px;border:1px solid #d8dee4;border-radius:8px}
 .view{width:112px;flex:none;font-size:12px;color:#57606a;text-align:center}
 .view img{width:112px;display:block;border-radius:4px}
