@@ -85,16 +85,15 @@ def _at(path: Path) -> list[Named]:
         )
     if not path.is_dir():
         raise MissingFileError(f"{path}: no such folder or file. Give a folder of photos of each person")
-    photos = _photos(path)
-    below = [] if photos else [child for child in sorted(path.iterdir()) if _is_open(child)]
-    found = [Named(_as_name(child.name), photos) for child in below if (photos := _photos(child))]
-    found += [one for child in sorted(path.glob(f"*{IDENTITY}")) for one in _at(child)]
-    if photos:
+    if photos := _photos(path):
         return [Named(_as_name(path.resolve().name), photos)]
+    below = [child for child in sorted(path.iterdir()) if _is_open(child)]
+    found = [Named(_as_name(child.name), own) for child in below if (own := _photos(child))]
+    found += [one for child in sorted(path.glob(f"*{IDENTITY}")) for one in _at(child)]
     if not found:
-        raise ConfigError(
-            f"{path}: neither photos nor folders of photos in it. Give a folder of photos of each person"
-        )
+        deeper = next((child for child in below if any(map(_is_open, child.iterdir()))), None)
+        hint = f"It holds folders of folders: give {deeper}" if deeper else "Give a folder of photos a person"
+        raise ConfigError(f"{path}: neither photos nor folders of photos in it. {hint}")
     return found
 
 

@@ -25,7 +25,6 @@ MOST = 12  # people
 PHOTOS = 4  # pictures of each, which play the part of photos
 TRIES = 3  # rounds of drawing until so many of them show a face
 GUIDANCE = (3.0, 3.0)  # of a teacher with a UNet of its own (Arc2Face's usual)
-NAMES = ("ada", "ben", "cleo", "dan", "eve", "finn", "gus", "hana", "ivo", "june", "kai", "lea")
 
 
 def random_ids(strangers: Floats | None, width: int, count: int, generator: Generator) -> Tensor:
@@ -102,7 +101,8 @@ def draw_people(
     width = analyzer.recognizer.dim
     known = load_strangers(stack.path("strangers"), width) if "strangers" in stack.roles else None
     ids = random_ids(known, width, count, Generator().manual_seed(seed))
-    for k, (name, vector) in enumerate(zip(NAMES, ids, strict=False)):
+    for k, vector in enumerate(ids):
+        name = f"synthetic{k + 1:02d}"
         tell(k, count)
         kept: list[Image.Image] = []
         for trial in range(TRIES):

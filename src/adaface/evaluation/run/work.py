@@ -234,7 +234,7 @@ def _whole_groups(pictures: Sequence[Picture]) -> Iterator[list[Picture]]:
 def work_through(
     book: Book, units: Sequence[Unit], painter: Painter | None, judge: Judge, clock: Clock, tell: Tell
 ) -> None:
-    """Draw what is missing and score it, one cast of one variant after another; painter None draws nothing."""
+    """Draw what is missing and score it, one cast of one variant after another; no painter draws nothing."""
     done, total = 0, sum(len(unit.pictures) for unit in units)
     for unit in units:
         if painter is not None:
