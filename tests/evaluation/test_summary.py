@@ -146,7 +146,8 @@ def test_what_was_not_measured_is_said(tmp_path):
 def test_what_was_measured_is_not_in_that_list(tmp_path):
     told = " ".join(summary(tmp_path, some_pictures(), photos())["not_measured"])
     assert "second recogniser" not in told
-    assert "The ceiling" not in told
+    assert "The ceiling: no" not in told
+    assert "A ceiling under each prompt" in told
     assert "one seed" not in told
 
 

@@ -11,10 +11,10 @@ from adaface.evaluation.records import Case, Picture, Subject, World
 from adaface.face.images import load_image
 
 SAME, OTHER = "same", "other"
-MOST = 4  # photos a subject, of each kind
+MOST_OWN, MOST_OTHERS = 4, 8  # photos a subject
 
 
-def anchors(world: World, seed: int = 0, most: int = MOST) -> list[Case]:
+def anchors(world: World, seed: int = 0) -> list[Case]:
     """Photos that stand for pictures, those of each subject together.
 
     Kind "same": photos of the subject that do not score it, the best that a method can reach. There are none
@@ -25,9 +25,9 @@ def anchors(world: World, seed: int = 0, most: int = MOST) -> list[Case]:
     cases = []
     for subject in world.subjects:
         own = subject.given if subject.apart else ()
-        cases += _cases(subject, SAME, _some(own, rng, most))
+        cases += _cases(subject, SAME, _some(own, rng, MOST_OWN))
         strangers = [path for other in world.subjects if other.name != subject.name for path in _all(other)]
-        cases += _cases(subject, OTHER, _some(strangers, rng, most))
+        cases += _cases(subject, OTHER, _some(strangers, rng, MOST_OTHERS))
     return cases
 
 

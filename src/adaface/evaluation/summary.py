@@ -1,8 +1,8 @@
 """RUN -> FIGURES: every score as a mean with its interval, by person, prompt, kind and variant."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, replace
 from itertools import product
 from typing import Any
 
@@ -41,6 +41,7 @@ def summarize(run: OpenedRun) -> dict[str, Any]:
         "anchors": anchored(run, own),
         "variants": _by(run.pictures, lambda picture: picture.variant, columns),
         "kinds": _by(own, lambda picture: picture.kind, columns),
+        "kinds_between": kinds_between(run, own, identity),
         "prompts": _by(own, lambda picture: picture.template, columns),
         "people": _people(own, columns),
         "worst": {column.name: cases(own, column, worst=True) for column in (identity, text) if column},
@@ -111,33 +112,78 @@ def bounded(estimate: Estimate | None, column: Column) -> Estimate | None:
 def anchored(run: OpenedRun, own: Sequence[Picture]) -> dict[str, Any]:
     """Column -> what photos of the same subject score (same), what others' photos do (other), and more.
 
-    between: where the pictures lie from other (0) to same (1), of the people who have all three. above_other:
-    share of pairs in which a picture scores above another's photo passed off as the person; photos_apart: the
-    same of the person's own photos, which says whether the score can tell these people apart at all.
+    swapped: what the same pictures score against the other subjects' photos, as far as the run tells (a
+    similarity minus its margin): what any face by this method gets. between: where the pictures lie from a
+    face of nobody in particular (0) to the person's own photos (1). nearer: share of pictures that are nearer
+    to their person than to the others. photos_apart: share of pairs in which a photo of the person scores
+    above one of somebody else: whether the score can tell these people apart at all.
     """
     kinds = {kind: [photo for photo in run.anchors if photo.kind == kind] for kind in (SAME, OTHER)}
+    names = {column.name for column in run.columns}
     found = {}
     for column in run.columns:
         if not column.anchored:
             continue
         rows = {kind: per_person(photos, column.name) for kind, photos in kinds.items()}
+        margin = margin_of(column.name)
+        paired = margin in names
         found[column.name] = {
             **{kind: _row(bounded(Estimate.of(row.values()), column)) for kind, row in rows.items()},
-            "between": _between(per_person(own, column.name), rows[SAME], rows[OTHER]),
-            "above_other": _row(_above(own, kinds[OTHER], column.name)),
+            "swapped": _swapped(own, column, margin) if paired else None,
+            "between": between(run, own, column),
+            "nearer": _nearer(own, margin) if paired else None,
             "photos_apart": _row(_above(kinds[SAME], kinds[OTHER], column.name)),
         }
     return found
 
 
-def _between(
-    drawn: Mapping[str, float], same: Mapping[str, float], other: Mapping[str, float]
-) -> Figures | None:
-    names = [name for name in drawn if name in same and name in other]
+def kinds_between(run: OpenedRun, own: Sequence[Picture], identity: Column | None) -> Figures:
+    """`between` of the identity column for each kind of prompt that has it."""
+    if identity is None or not identity.anchored:
+        return {}
+    kinds = dict.fromkeys(picture.kind for picture in own)
+    rows = {kind: between(run, [p for p in own if p.kind == kind], identity) for kind in kinds}
+    return {kind: row for kind, row in rows.items() if row is not None}
+
+
+def margin_of(name: str) -> str:
+    """The margin that belongs to a similarity: similarity_dlib -> margin_dlib."""
+    return name.replace("similarity", "margin", 1) if name.startswith("similarity") else ""
+
+
+def _swapped(own: Sequence[Picture], column: Column, margin: str) -> Figures | None:
+    ours, margins = per_person(own, column.name), per_person(own, margin)
+    values = [ours[name] - margins[name] for name in ours if name in margins]
+    return _row(bounded(Estimate.of(values), column))
+
+
+def _nearer(own: Sequence[Picture], margin: str) -> Figures | None:
+    """A picture without a face has the margin 0, and is not nearer."""
+    nearer = [
+        replace(picture, scores={margin: float(value > 0)})
+        for picture in own
+        if (value := picture.scores.get(margin)) is not None
+    ]
+    return _row(_within(Estimate.of(per_person(nearer, margin).values())))
+
+
+def between(run: OpenedRun, pictures: Sequence[Picture], column: Column) -> Figures | None:
+    """Where pictures lie from a face of nobody in particular (0) to other photos of the person (1).
+
+    By the margin of a similarity, which is 0 for nobody in particular; of other scores by what chance gives,
+    or else by what photos of other people score. None: there are not two people with such photos.
+    """
+    name, floor = column.name, column.chance
+    if margin_of(name) in {one.name for one in run.columns}:
+        name, floor = margin_of(name), 0.0
+    drawn = per_person(pictures, name)
+    same, other = (per_person([p for p in run.anchors if p.kind == k], name) for k in (SAME, OTHER))
+    floors = other if floor is None else dict.fromkeys(drawn, floor)
+    names = [person for person in drawn if person in same and person in floors]
     if len(names) < 2:
         return None
-    part = np.array([drawn[name] - other[name] for name in names])
-    whole = np.array([same[name] - other[name] for name in names])
+    part = np.array([drawn[person] - floors[person] for person in names])
+    whole = np.array([same[person] - floors[person] for person in names])
     if whole.mean() <= 0:  # the score cannot tell the photos apart: no share of nothing
         return None
     return _row(Estimate(*widened(share(part, whole), len(names)), len(names)))

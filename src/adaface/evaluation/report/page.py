@@ -8,9 +8,11 @@ from adaface.evaluation.folder import OpenedRun
 from adaface.evaluation.records import Column, Picture
 from adaface.evaluation.report.plots import likeness_columns, value_text
 from adaface.evaluation.report.thumbnails import thumbnail
+from adaface.evaluation.summary import margin_of
 from adaface.optional import require
 
 MOST_PEOPLE, MOST_PROMPTS = 12, 12  # of the grid of unchosen pictures
+MOST_COLUMNS = 8  # of tables by prompt and so on; all are in summary.json
 MOST_PHOTOS = 6  # of each person
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -26,6 +28,7 @@ def render(template: str, values: Mapping[str, Any]) -> str:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {"number": number, "interval": interval, "signed": signed, "value": value_text}
+    environment.filters |= {"percent": percent, "percents": percents}
     return str(environment.get_template(template).render(values))
 
 
@@ -47,6 +50,7 @@ def context(run: OpenedRun, summary: Mapping[str, Any]) -> dict[str, Any]:
         "thumbnails": files,
         "photos": {subject["name"]: photos(run, subject) for subject in run.subjects},
         "prompt_numbers": {template: n for n, template in enumerate(summary["prompts"], 1)},
+        "apart": any(s.get("given") and s.get("scored") for s in run.subjects),
         "synthetic": [s["name"] for s in run.subjects if s.get("synthetic")],
         "given_only": [s["name"] for s in run.subjects if not s.get("apart", True)],
     }
@@ -70,6 +74,18 @@ def interval(row: Mapping[str, Any] | None, column: Column | None = None) -> str
     return f"[{number(row['low'], column)}, {number(row['high'], column)}]"
 
 
+def percent(value: float) -> str:
+    """A share as text, in per cent."""
+    return f"{100 * value:.0f} %".replace("-", "−")
+
+
+def percents(row: Mapping[str, Any] | None) -> str:
+    """The 95 % interval of a share as text, in per cent; empty where there is none."""
+    if row is None or row["low"] is None:
+        return ""
+    return f"[{100 * row['low']:.0f}, {100 * row['high']:.0f}]".replace("-", "−")
+
+
 def signed(value: float, column: Column | None = None) -> str:
     """A difference as text, with its sign."""
     return ("+" if value >= 0 else "") + number(value, column)
@@ -79,19 +95,20 @@ def headline(summary: Mapping[str, Any], column: Column) -> dict[str, Any]:
     """A score in large letters, and where it lies between what photos score: places in per cent of a line."""
     row = summary["overall"][column.name]
     anchor = summary["anchors"].get(column.name) or {}
-    same, other = anchor.get("same"), anchor.get("other")
+    same, other, swapped = anchor.get("same"), anchor.get("other"), anchor.get("swapped")
     if other is None and column.chance is not None:
         other = {"mean": column.chance, "low": None, "high": None, "chance": True}
-    ends = [row, *(one for one in (same, other) if one)]
+    ends = [row, *(one for one in (same, other, swapped) if one)]
     least = min(0.0, *(_end(one, "low") for one in ends))
     most = max(_end(one, "high") for one in ends) if same else max(column.high, _end(row, "high"))
     most = max(most, least + 1e-6) * 1.04 if same else most
-    marks = (("other", other), ("same", same), ("row", row))
+    marks = (("other", other), ("swapped", swapped), ("same", same), ("row", row))
     return {
         "column": column,
         "row": row,
         "same": same,
         "other": other,
+        "swapped": swapped,
         "between": anchor.get("between"),
         "anchor": anchor,
         "marks": {name: _place(one, least, most) for name, one in marks if one} if same or other else {},
@@ -114,9 +131,12 @@ def _headline_names(summary: Mapping[str, Any], columns: Mapping[str, Column]) -
 
 def _main_columns(summary: Mapping[str, Any], columns: Mapping[str, Column]) -> list[Column]:
     """The columns of tables by person, prompt and so on: those with figures, as many as a page can hold."""
-    wanted = ["face_found", "similarity", summary["identity"], "margin", "percentile", "copy_paste"]
-    wanted += ["assignment", summary["text"], "retrieval", "clip_i", "dino", "diversity"]
-    return [columns[name] for name in dict.fromkeys(wanted) if name in columns and name in summary["overall"]]
+    wanted = ["face_found", "similarity", "margin", summary["identity"], margin_of(summary["identity"] or "")]
+    wanted += ["assignment", summary["text"], "retrieval", "dino", "percentile", "clip_i", "copy_paste"]
+    known = [
+        columns[name] for name in dict.fromkeys(wanted) if name in columns and name in summary["overall"]
+    ]
+    return known[:MOST_COLUMNS]
 
 
 def grid(own: Sequence[Picture]) -> dict[str, Any]:

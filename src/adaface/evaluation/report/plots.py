@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from adaface.evaluation.anchors import OTHER, SAME
 from adaface.evaluation.folder import OpenedRun
 from adaface.evaluation.records import Picture
+from adaface.evaluation.summary import margin_of
 from adaface.optional import require
 
 BLUE, GREEN, GREY, ORANGE = "#2563eb", "#15803d", "#6b7280", "#d97706"
@@ -35,6 +37,7 @@ def likeness(run: OpenedRun, summary: Mapping[str, Any], name: str) -> bytes | N
     own = [picture for picture in run.pictures if picture.variant == run.base]
     rows = [
         ("photos of\nother people", [p for p in run.anchors if p.kind == OTHER], GREY),
+        ("the same pictures against\nphotos of other people", against_others(own, name), ORANGE),
         ("pictures", own, BLUE),
         ("other photos of\nthe same person", [p for p in run.anchors if p.kind == SAME], GREEN),
     ]
@@ -52,6 +55,17 @@ def likeness(run: OpenedRun, summary: Mapping[str, Any], name: str) -> bytes | N
     axes.set_ylim(-0.6, len(filled) - 0.4)
     axes.set_xlabel(summary["columns"][name]["title"])
     return png(figure)
+
+
+def against_others(pictures: Sequence[Picture], name: str) -> list[Picture]:
+    """The pictures with their mean similarity to the other subjects' photos as `name`, where it is known."""
+    margin = margin_of(name)
+    found = []
+    for picture in pictures:
+        value, apart = picture.scores.get(name), picture.scores.get(margin)
+        if value is not None and apart is not None:
+            found.append(replace(picture, scores={name: value - apart}))
+    return found
 
 
 def prompts(run: OpenedRun, summary: Mapping[str, Any]) -> bytes | None:
