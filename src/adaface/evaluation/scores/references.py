@@ -131,10 +131,10 @@ def _ready(subject: Subject, vector: Floats, analyzer: FaceAnalyzer) -> tuple[di
     same = "unknown" in (subject.recognizer, own.name) or subject.recognizer == own.name
     if vector.shape != (own.dim,) or not same:
         return {}, (
-            f"{subject.name}: the ID embedding is of the recogniser {subject.recognizer}, not of {own.name}: no "
-            "similarity is told. Make the identity again, or give photos"
+            f"{subject.name}: the ID embedding is of the recogniser {subject.recognizer}, not of "
+            f"{own.name}: no similarity is told. Make the identity again, or give photos"
         )
     return {subject.name: vector[None]}, (
-        f"{subject.name}: an identity without photos: pictures are compared with the ID embedding that it was "
-        "made of, by the recogniser that made it; photos would be a better judge"
+        f"{subject.name}: an identity without photos: pictures are compared with the ID embedding that it "
+        "was made of, by the recogniser that made it; photos would be a better judge"
     )
