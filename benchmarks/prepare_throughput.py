@@ -1,6 +1,6 @@
-"""How much do the executors of `adaface prepare` cost? Photos a second, by five ways of doing the same.
+"""How much do the executors of `adaface prepare` cost? Photos a second, by pairs of ways that take turns.
 
-    python benchmarks/prepare_throughput.py [--photos DIR] [--rounds 3] [--chunks 12] [--no-ray]
+    python benchmarks/prepare_throughput.py [--photos DIR] [--seconds 240] [--no-ray]   # at most 5 minutes
     python benchmarks/prepare_throughput.py --cost    # CPU time and disk a photo, by the photo's size
 
 bare     a loop of the bare networks: read, detect, align, recognise; one thread
@@ -9,13 +9,15 @@ alone    two independent processes, each a half of the chunks with one worker: w
 local    `run_chunks` with two workers
 ray      `run_chunks_on_ray` on a local cluster of two cores
 
-bare and one alternate chunk by chunk in this process; the others come one after the other, in rounds. What
-counts is the time in which both processes are at work; their start is printed by itself, since it does not
-grow with the photos. Medians of ratios; the last line is JSON. Limits: one / bare 0.9, local / alone 0.9,
-ray / alone 0.8. Where other programs take turns on the cores, seconds say little: each ratio stands there a
-second time as ", CPU", by processor time (of all processes that serve the work) and by the share of the time
-in which the two were at work; that is what two cores of their own would give. `good`: one of the two reaches
-its limit. Without `--photos`, they are cut from scikit-image's astronaut: 250 x 250, one face.
+Each comparison is of pairs that follow each other at once, the order swapped every other time, so that what
+else the machine does meets both: one / bare (a chunk each), local / alone, ray / alone (all chunks each). The
+figure is the median of the pairs' ratios, with the lowest and the highest beside it. `clock`: photos a
+second, of the time in which both processes are at work; their start is told by itself, since it does not grow
+with the photos. `cpu`: photos a second of processor time, of all processes that serve the work, times the
+share of the time in which the two were at work: what two cores of their own would give. On a machine that
+does nothing else the two agree; beside other programs the clock says little. The last line is JSON; `good` is
+by the clock, `good_by_cpu` by processor time. Without `--photos`, these are cut from scikit-image's
+astronaut: 250 x 250, one face.
 """
 
 import argparse
@@ -28,7 +30,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,6 +41,10 @@ from adaface.data.prepare.settings import PrepareSettings
 from adaface.data.record import Chunk, Photo
 
 LIMITS = {"one / bare": 0.9, "local / alone": 0.9, "ray / alone": 0.8}
+SHARES = {"one / bare": 0.25, "local / alone": 0.35, "ray / alone": 0.4}  # of the time
+LEAST, USUAL, MOST = 3, 5, 16  # pairs
+START = 4.0  # seconds of a run of two processes before the work
+SMALL, LARGE = 8, 32  # photos a chunk
 SIDE = 250  # as LFW's photos
 DIFFERENT = 96  # photos that are made; then they come again
 
@@ -202,30 +208,57 @@ def bare_loop() -> Callable[[Chunk], None]:
     return work
 
 
-def compare_one(chunks: Sequence[Chunk], stage: Callable[[str], Stage]) -> dict[str, object]:
-    """Bare loop and one worker, chunk by chunk, the order swapped every other time."""
+@dataclass(frozen=True)
+class Ran:
+    """One way, once: photos a second by the clock and of processor time. start: seconds before the work."""
+
+    clock: float
+    cpu: float
+    start: float = 0.0
+
+
+def pairs(name: str, seconds: float, run: Callable[[str, int], Ran]) -> dict[str, object]:
+    """Both ways of a name in turns, as long as there is time; the medians and the ends of their ratios."""
+    ways, ran, begin = name.split(" / "), [], time.monotonic()
+    while len(ran) < LEAST or (len(ran) < MOST and time.monotonic() - begin < seconds * (1 - 1 / len(ran))):
+        number = len(ran)
+        turn = ways if number % 2 else ways[::-1]
+        ran.append({way: run(way, number) for way in turn})
+    first, second = ways
+    found: dict[str, object] = {"limit": LIMITS[name], "pairs": len(ran)}
+    for what in ("clock", "cpu"):
+        ratios = [getattr(pair[first], what) / getattr(pair[second], what) for pair in ran]
+        found[what] = round(statistics.median(ratios), 3)
+        found[f"{what}_spread"] = [round(min(ratios), 3), round(max(ratios), 3)]
+    for way in ways:
+        rates = {
+            what: statistics.median(getattr(pair[way], what) for pair in ran) for what in ("clock", "cpu")
+        }
+        found[way] = {"per_s": round(rates["clock"], 1), "per_cpu_s": round(rates["cpu"], 1)}
+        found[way]["start_s"] = round(statistics.median(pair[way].start for pair in ran), 1)
+    print(json.dumps({name: found}), flush=True)
+    return found
+
+
+def one_or_bare(chunks: Sequence[Chunk], stage: Callable[[str], Stage]) -> Callable[[str, int], Ran]:
+    """Runs the bare loop or one worker on one chunk, in this process."""
     import cv2
 
     cv2.setNumThreads(1)
-    bare, wall, cpu, rates = bare_loop(), [], [], {"bare": [], "one": []}
-    run_chunks(chunks[:1], stage("warm"))  # opens files and networks once
-    bare(chunks[0])
-    work = stage("one")()
-    for number, chunk in enumerate(chunks):
-        took = {}
-        ways = {"bare": bare, "one": lambda piece: run_chunks([piece], lambda: work)}
-        for name in sorted(ways, reverse=bool(number % 2)):
-            start = time.perf_counter(), time.process_time()
-            ways[name](chunk)
-            took[name] = time.perf_counter() - start[0], time.process_time() - start[1]
-            rates[name].append(len(chunk.photos) / took[name][0])
-        wall.append(took["bare"][0] / took["one"][0])
-        cpu.append(took["bare"][1] / took["one"][1])
-    return {
-        "one / bare": statistics.median(wall),
-        "one / bare, CPU": statistics.median(cpu),
-        **{f"{name}_per_s": statistics.median(values) for name, values in rates.items()},
-    }
+    bare, work = bare_loop(), stage("one")()
+    ways = {"bare": bare, "one": lambda piece: run_chunks([piece], lambda: work)}
+    for way in ways.values():
+        way(chunks[-1])  # opens files and networks
+
+    def run(way: str, number: int) -> Ran:
+        chunk = chunks[number % (len(chunks) - 1)]
+        chunk = Chunk(f"{chunk.name}-{number}", chunk.photos)
+        clock, cpu = time.perf_counter(), time.process_time()
+        ways[way](chunk)
+        clock, cpu = time.perf_counter() - clock, time.process_time() - cpu
+        return Ran(len(chunk.photos) / clock, len(chunk.photos) / cpu)
+
+    return run
 
 
 def alone(chunks: Sequence[Chunk], stage: Stage, log: Path) -> None:
@@ -280,36 +313,29 @@ def ray_cluster() -> Iterator[None]:
         ray.shutdown()
 
 
-def one_round(
-    ways: Sequence[str], chunks: Sequence[Chunk], stage: Callable[[str], Stage], place: Path, number: int
-) -> dict[str, float]:
-    """Each way once, photos a second."""
-    found = {}
-    for way in ways if number % 2 else list(ways)[::-1]:
-        name = f"{way}-{number}"
-        log, own = place / f"{name}.log", stage(name)
-        start = time.monotonic()
-        helpers = Helpers()
-        if way == "alone":
-            alone(chunks, own, log)
-        elif way == "local":
-            run_chunks(chunks, Timed(own, log), workers=2, tell=helpers.tell)
-        else:
-            from adaface.data.executors.on_ray import run_chunks_on_ray
+def two(way: str, number: int, chunks: Sequence[Chunk], stage: Callable[[str], Stage], place: Path) -> Ran:
+    """All chunks by two processes."""
+    name = f"{way}-{number}-{time.monotonic_ns()}"
+    log, own, helpers = place / f"{name}.log", stage(name), Helpers()
+    start = time.monotonic()
+    if way == "alone":
+        alone(chunks, own, log)
+    elif way == "local":
+        run_chunks(chunks, Timed(own, log), workers=2, tell=helpers.tell)
+    else:
+        from adaface.data.executors.on_ray import run_chunks_on_ray
 
-            run_chunks_on_ray(chunks, Timed(own, log), workers=2, tell=helpers.tell)
-        figures = rates(log, helpers)
-        figures["start_s"] = figures.pop("first") - start
-        found |= {f"{way}_{name}": value for name, value in figures.items()}
-    return found
+        run_chunks_on_ray(chunks, Timed(own, log), workers=2, tell=helpers.tell)
+    figures = rates(log, helpers)
+    return Ran(figures["per_s"], figures["per_cpu_s"] * figures["busy"], figures["first"] - start)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--photos", type=Path)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--chunks", type=int, default=12)
-    parser.add_argument("--size", type=int, default=32, help="photos a chunk")
+    parser.add_argument("--seconds", type=float, default=240, help="about how long, with %(default)s usual")
+    parser.add_argument("--chunks", type=int, default=8)
+    parser.add_argument("--size", type=int, help="photos a chunk; usual is what fits the time")
     parser.add_argument("--cost", action="store_true", help="CPU time and disk of a photo")
     parser.add_argument("--no-ray", action="store_true")
     parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
@@ -321,48 +347,40 @@ def main() -> None:
         print(json.dumps(cost(Path(place)) if options.cost else measured(options, Path(place))))
 
 
+def fitting(per_s: float, options: argparse.Namespace) -> int:
+    """Photos a chunk, so that the usual number of pairs of two processes takes the time that it may."""
+    each = SHARES["local / alone"] * options.seconds / (2 * USUAL) - START
+    return max(SMALL, min(LARGE, round(2 * per_s * each / options.chunks)))
+
+
 def measured(options: argparse.Namespace, place: Path) -> dict[str, object]:
-    folder = options.photos or place / "photos"
+    folder, load = options.photos or place / "photos", os.getloadavg()[0]
     if options.photos is None:
         write_photos(folder)
-    chunks = chunks_of(folder.resolve(), options.chunks, options.size)
+    chunks = chunks_of(folder.resolve(), options.chunks, options.size or LARGE)
     stage = lambda name: Stage(place / name, PrepareSettings())  # noqa: E731
-    found: dict[str, object] = compare_one(chunks, stage)
-    print(found, flush=True)
-    ways = ["alone", "local"] + ([] if options.no_ray else ["ray"])
-    rounds = []
-    with ray_cluster() if "ray" in ways else tempfile.TemporaryDirectory():
-        for number in range(options.rounds):
-            rounds.append(one_round(ways, chunks, stage, place, number))
-            print({name: round(value, 2) for name, value in rounds[-1].items()}, flush=True)
-    for way in ways[1:]:
-        found[f"{way} / alone"] = statistics.median(
-            one[f"{way}_per_s"] / one["alone_per_s"] for one in rounds
-        )
-        found[f"{way} / alone, CPU"] = statistics.median(
-            one[f"{way}_per_cpu_s"] * one[f"{way}_busy"] / (one["alone_per_cpu_s"] * one["alone_busy"])
-            for one in rounds
-        )
-    found |= {name: statistics.median(one[name] for one in rounds) for name in rounds[0]}
-    good = [
-        max(float(str(found[name])), float(str(found[f"{name}, CPU"]))) >= limit
-        for name, limit in LIMITS.items()
-        if name in found
-    ]
-    numbers = {name: round(float(str(value)), 3) for name, value in found.items()}
+    by_two = lambda way, number: two(way, number, chunks, stage, place)  # noqa: E731
+    found, begin = {}, time.monotonic()
+    for name, share in SHARES.items():
+        with ray_cluster() if name.startswith("ray") and not options.no_ray else nullcontext():
+            if name.startswith("one"):
+                found[name] = pairs(name, share * options.seconds, one_or_bare(chunks, stage))
+                size = options.size or fitting(found[name]["one"]["per_s"], options)
+                chunks = chunks_of(folder.resolve(), options.chunks, size)
+            elif name.startswith("local") or not options.no_ray:
+                found[name] = pairs(name, share * options.seconds, by_two)
     git = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent
     )
-    about = {"cores": os.cpu_count(), "load": round(os.getloadavg()[0], 1), "machine": platform.machine()}
+    about = {"cores": os.cpu_count(), "load_before": round(load, 1), "machine": platform.machine()}
     about |= {"date": datetime.now(UTC).strftime("%Y-%m-%d"), "commit": git.stdout.strip()}
-    about |= {"rounds": options.rounds, "chunks": options.chunks, "photos_a_chunk": options.size}
-    return {
-        "benchmark": "prepare_throughput",
-        "good": all(good),
-        **numbers,
-        "limits": LIMITS,
-        **about,
+    about |= {
+        "seconds": round(time.monotonic() - begin),
+        "photos": sum(len(chunk.photos) for chunk in chunks),
     }
+    good = {what: all(one[what] >= one["limit"] for one in found.values()) for what in ("clock", "cpu")}
+    head = {"benchmark": "prepare_throughput", "good": good["clock"], "good_by_cpu": good["cpu"]}
+    return {**head, **found, **about}
 
 
 if __name__ == "__main__":
