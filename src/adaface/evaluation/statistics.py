@@ -40,7 +40,7 @@ def widened(figures: tuple[float, float, float], n: int) -> tuple[float, float, 
     """A percentile bootstrap interval as wide as few values make it. n: how many, n >= 2.
 
     The bootstrap takes the spread of a small sample for the truth: of five normal values its 95 % interval
-    covers the mean in 84 % of cases, of twelve in 90 %. Both halves grow by sqrt(n / (n - 1)) and by the
+    covers the mean in 83 % of cases, of twelve in 90 %. Both halves grow by sqrt(n / (n - 1)) and by the
     quantile of Student over the normal one: then it is 94 to 95 %. Source: Hesterberg, "What Teachers Should
     Know About the Bootstrap" (2015), which moves the percentiles to the same end.
     """

@@ -76,7 +76,7 @@ def interval(row: Mapping[str, Any] | None, column: Column | None = None) -> str
 
 def percent(value: float) -> str:
     """A share as text, in per cent."""
-    return f"{100 * value:.0f} %".replace("-", "−")
+    return f"{100 * value:.0f}\u00a0%".replace("-", "−")
 
 
 def percents(row: Mapping[str, Any] | None) -> str:

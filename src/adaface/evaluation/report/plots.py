@@ -14,7 +14,7 @@ from adaface.evaluation.summary import margin_of
 from adaface.optional import require
 
 BLUE, GREEN, GREY, ORANGE = "#2563eb", "#15803d", "#6b7280", "#d97706"
-SIZE = (7.2, 3.6)  # inches; readable on a phone and beside text
+SIZE = (6.4, 3.5)  # inches; readable on a phone and beside text
 DPI = 160
 
 

@@ -3,7 +3,6 @@
 import base64
 import io
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 
 from PIL import Image
@@ -14,7 +13,6 @@ from adaface.face.images import load_image
 SIDE = 192  # pixels; a smaller picture stays as it is
 
 
-@lru_cache(maxsize=4096)
 def thumbnail(path: Path, side: int = SIDE) -> str | None:
     """The picture, at most `side` pixels wide and high, as a data URL; None where it cannot be opened."""
     try:
