@@ -2,14 +2,16 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from adaface.errors import ConfigError
+from adaface.pipelines.manifest import MANIFEST
+from adaface.pipelines.stack import BUILTIN
 from adaface.training.settings import LoopConfig
 
 C = TypeVar("C", bound="TrainConfig")
 STACK, BEST = "stack", ":best"  # init_from: the stack's own encoder; a run's best checkpoint, not its newest
-BUILTIN, MANIFEST = "mini", "stack.json"
+ENCODER = "encoder"  # folder of the trained encoder in a checkpoint and in a run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,47 +78,6 @@ class TrainConfig:
             raise ConfigError(f"{wrong}: give a batch of 1 or more, the others at least 0")
 
 
-@dataclass(frozen=True, kw_only=True)
-class PhotoConfig(TrainConfig):
-    """What recipes that train the inverse encoder on photos have in common.
-
-    kv_multipliers: times the keys and values of the encoder that is started from, one for all layers or one
-    a layer; none changes nothing. kv_noise: of the copies, as a share of the weights' deviation.
-    background_weight: of what the mask leaves out. balance: 1 draws each photo alike, 0 each person.
-    id_noise: least and most relative noise on an ID embedding; id_noise_share: how many get it. flip, scale:
-    of the augmentation. latents: "cached" takes those of `adaface prepare --latents`, "fly" encodes each
-    picture, "auto" takes what is there. frozen: precision of the models that are not trained; "auto" is bf16
-    on CUDA. gradient_checkpointing: the UNet is computed twice, for less memory.
-    """
-
-    kv_multipliers: tuple[int, ...] = ()
-    kv_noise: float = 0.1
-    background_weight: float = 0.1
-    balance: float = 1.0
-    id_noise: tuple[float, float] = (0.02, 0.06)
-    id_noise_share: float = 0.6
-    flip: float = 0.5
-    scale: tuple[float, float] = (0.7, 1.0)
-    latents: Literal["auto", "cached", "fly"] = "auto"
-    frozen: Literal["auto", "fp32", "bf16"] = "auto"
-    gradient_checkpointing: bool = False
-
-    def __post_init__(self) -> None:
-        """Check each value."""
-        super().__post_init__()
-        shares = ("background_weight", "balance", "id_noise_share", "flip", "kv_noise")
-        bad = [f"{name}={getattr(self, name)}" for name in shares if not 0 <= getattr(self, name) <= 1]
-        if bad:
-            raise ConfigError(f"{', '.join(bad)}: give numbers from 0 to 1")
-        if not 0 < self.scale[0] <= self.scale[1] <= 1 or not 0 <= self.id_noise[0] <= self.id_noise[1]:
-            raise ConfigError(
-                f"scale={list(self.scale)}, id_noise={list(self.id_noise)}: give the least and the most of "
-                "each, a scale above 0 up to 1"
-            )
-        if any(factor < 1 for factor in self.kv_multipliers):
-            raise ConfigError(f"kv_multipliers={list(self.kv_multipliers)}: give whole numbers from 1")
-
-
 def resolved(config: C) -> C:
     """A config whose folders are absolute, so that its run goes on from anywhere.
 
@@ -124,7 +85,7 @@ def resolved(config: C) -> C:
     """
     data, stack, begin = config.data, config.stack, config.init_from
     place = Path(stack).expanduser()
-    if stack != BUILTIN and (place / MANIFEST).is_file():
+    if stack not in BUILTIN and (place / MANIFEST).is_file():
         stack = str(place.resolve())
     return replace(
         config,

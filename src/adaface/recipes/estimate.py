@@ -1,9 +1,11 @@
 """What a run will take: its plan, parameters, memory and time, found by a few steps that change nothing."""
 
+import os
+import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,7 +16,6 @@ from adaface.recipes.registry import open_recipe
 from adaface.training.config import to_plain
 from adaface.training.distributed import Ranks
 from adaface.training.plan import Part, StepPlan, step_generator
-from adaface.training.settings import LoopConfig
 from adaface.training.step import Stepper, total
 
 if TYPE_CHECKING:
@@ -27,18 +28,21 @@ STEPS = 2  # that are timed, after a first one
 
 @dataclass(frozen=True)
 class Memory:
-    """Megabytes of one process, by what they are for."""
+    """Megabytes of one process, by what they are for; on a GPU, of the GPU."""
 
+    process: float  # Python and all libraries, measured; 0 on a GPU, and where the system does not tell
     frozen: float  # models that are not trained
     weights: float
     gradients: float
     optimizer: float
     averages: float
-    activations: float  # what the backward pass needs of the forward pass, and what is at work beside it
+    activations: (
+        float  # what the backward pass needs of the forward pass, or what saving needs, if it is more
+    )
 
     @property
     def total(self) -> float:
-        """All of it; the libraries' own memory comes on top."""
+        """The most that the process has at once."""
         return sum(asdict(self).values())
 
 
@@ -78,7 +82,8 @@ class Estimate:
             f"first step: {', '.join(self.names[:SHOWN])}{', ...' * (len(self.names) > SHOWN)}; "
             f"coins {self.plan['coins']}",
             f"parameters: {self.trained / 1e6:.1f}M trained; {parts}",
-            f"memory a process: about {self.memory.total:.0f} MB ({memory}); the libraries come on top",
+            f"memory a process: about {self.memory.total:.0f} MB ({memory})"
+            + ("" if self.memory.process else "; the process's own comes on top"),
             f"time: {self.seconds_a_step:.3f} s a step, {self.steps} steps: "
             + (f"{hours:.1f} hours" if hours >= 1 else f"{self.seconds / 60:.1f} minutes"),
         ]
@@ -91,8 +96,9 @@ def estimate(config: TrainConfig, ranks: Ranks) -> Estimate:
     recipe = open_recipe(config, ranks.device)
     try:
         stepper = Stepper(recipe, config.loop, ranks)
-        seconds = _time(recipe, config, stepper)
         plan = recipe.draw(1, step_generator(config.seed, 1), 0.0)
+        memory = _memory(recipe, stepper, plan)
+        seconds = _time(recipe, config, stepper)
         count = len(stepper.parts[0].take(plan.rows))
         models = {**recipe.modules, **recipe.frozen}
         steps = int(min(config.loop.steps, max(1, config.loop.seconds / seconds)))
@@ -103,7 +109,7 @@ def estimate(config: TrainConfig, ranks: Ranks) -> Estimate:
             per_process=count * config.loop.accumulate,
             parameters={name: _count(module.parameters()) for name, module in models.items()},
             trained=_count(stepper.weights.trained.values()),
-            memory=_memory(recipe, config.loop, stepper, plan, count),
+            memory=memory,
             seconds_a_step=seconds,
             steps=steps,
             seconds=steps * seconds,
@@ -114,23 +120,49 @@ def estimate(config: TrainConfig, ranks: Ranks) -> Estimate:
         recipe.close()
 
 
-def _memory(recipe: "Experiment", loop: LoopConfig, stepper: Stepper, plan: StepPlan, samples: int) -> Memory:
-    """The memory of one process that takes `samples` at once, after a step was done.
+def _memory(recipe: "Experiment", stepper: Stepper, plan: StepPlan) -> Memory:
+    """The memory of one process at its peak.
 
-    The activations are counted at one and at two samples, and grow evenly from there.
+    What is there whatever the batch is: measured after a step of one sample a part, in which libraries and
+    optimiser take what they take at first use. The activations are counted at one and at two samples, and
+    grow evenly from there.
     """
-    trained = stepper.weights.trained.values()
-    counts = sorted({min(count, len(plan.rows)) for count in (1, 2)})
-    seen = [_activations(recipe, loop, plan, count) / MB for count in counts]
-    slope = seen[-1] - seen[0]
-    return Memory(
-        frozen=sum(_bytes([*m.parameters(), *m.buffers()]) for m in recipe.frozen.values()) / MB,
+    device, trained = stepper.ranks.device, stepper.weights.trained.values()
+    least = stepper.ranks.world * stepper.config.accumulate
+    small = replace(plan, rows=plan.rows[:least], seeds=plan.seeds[:least])
+    stepper.update(stepper.gradients(small), 0, 0.0)
+    there = 0.0 if device.type == "cuda" else _resident() / MB
+    counted = Memory(
+        process=0.0,
+        frozen=_bytes(t for m in recipe.frozen.values() for t in [*m.parameters(), *m.buffers()]) / MB,
         weights=_bytes(trained) / MB,
         gradients=_bytes(trained) / MB,
         optimizer=_bytes(_tensors(stepper.optimizers.state_dict())) / MB,
         averages=_bytes(stepper.weights.averages.values()) / MB,
-        activations=max(seen[-1], seen[0] + slope * (samples - 1)),
+        activations=0.0,
     )
+    counts = sorted({min(count, len(plan.rows)) for count in (1, 2)})
+    seen = [_activations(recipe, stepper, plan, count) / MB for count in counts]
+    samples = len(stepper.parts[0].take(plan.rows))
+    step = max(seen[-1], seen[0] + (seen[-1] - seen[0]) * (samples - 1))
+    # a checkpoint keeps the weights aside while the averages are looked at; the optimiser's file is made in
+    # main memory
+    save = max(counted.averages, 0.0 if device.type == "cuda" else counted.optimizer)
+    return replace(counted, process=max(0.0, there - counted.total), activations=max(step, save))
+
+
+def _resident() -> int:
+    """Bytes of main memory that this process has now; 0 where the system does not tell."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:  # no Linux
+        pass
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # so far: the steps after it may need more
+    return peak * (1 if sys.platform == "darwin" else 1024)
 
 
 def _tensors(value: object) -> Iterator[Tensor]:
@@ -142,7 +174,7 @@ def _tensors(value: object) -> Iterator[Tensor]:
             yield from _tensors(item)
 
 
-def _activations(recipe: "Experiment", loop: LoopConfig, plan: StepPlan, samples: int) -> int:
+def _activations(recipe: "Experiment", stepper: Stepper, plan: StepPlan, samples: int) -> int:
     """Bytes that a forward pass over so many samples keeps for the backward pass."""
     part = Part(0, max(1, len(plan.rows) // samples))
     known = {p.untyped_storage().data_ptr() for m in recipe.modules.values() for p in m.parameters()}
@@ -155,19 +187,11 @@ def _activations(recipe: "Experiment", loop: LoopConfig, plan: StepPlan, samples
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    with _precision(recipe, loop), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+    with stepper.autocast(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         loss = total(recipe.loss(plan, part))
     size = sum(kept.values())
     del loss
     return size
-
-
-@contextmanager
-def _precision(recipe: "Experiment", loop: LoopConfig) -> Iterator[None]:
-    weight = next(iter(next(iter(recipe.modules.values())).parameters()))
-    kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(loop.precision)
-    with torch.autocast(weight.device.type, kind, enabled=kind is not None):
-        yield
 
 
 def _time(recipe: "Experiment", config: TrainConfig, stepper: Stepper) -> float:

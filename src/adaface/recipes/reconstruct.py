@@ -13,11 +13,11 @@ from torch import Generator, Tensor
 from adaface.data.dataset import FaceDataset
 from adaface.errors import ConfigError
 from adaface.losses.reconstruction import masked_mse
+from adaface.recipes.base.config import PhotoConfig
 from adaface.recipes.base.denoising import SUBJECT, WORD
 from adaface.recipes.base.models import Models
 from adaface.recipes.base.photos import Batch
 from adaface.recipes.base.recipe import PhotoRecipe, Step, open_photo_recipe
-from adaface.recipes.config import PhotoConfig
 from adaface.training.plan import Coin, StepPlan
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from adaface.errors import ConfigError, DamagedFileError, MissingFileError, WriteError
 from adaface.files import write_atomic
 from adaface.optional import require
-from adaface.recipes.config import TrainConfig, resolved
+from adaface.recipes.config import ENCODER, TrainConfig, resolved
 from adaface.recipes.registry import load_config, open_recipe
 from adaface.training.config import Layer, read_yaml, to_plain, to_yaml
 
@@ -163,7 +163,7 @@ def _hold(until: ExitStack, run: Path, ranks: "Ranks") -> None:
 
 def _start_of(run: Path) -> Path | None:
     """The encoder that a run began with; None if it was stopped before it was written."""
-    folder = run / START / "encoder"
+    folder = run / START / ENCODER
     return folder if (folder / "config.json").is_file() else None
 
 

@@ -13,8 +13,6 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +29,10 @@ from adaface.errors import (
     UnsafeFileError,
     WriteError,
 )
-from adaface.files import sha256
+from adaface.files import held, sha256
 from adaface.training.state import RunState, Weights
 
 log = logging.getLogger(__name__)
-fcntl: Any = import_module("fcntl") if find_spec("fcntl") else None  # POSIX alone has it; `alone` says so
 FOLDER, FAILED, HASHES, STATE = "checkpoints", "failed", "hashes.json", "state.json"
 _OURS, _LEFT = re.compile(r"step-\d{9}"), re.compile(r"\.(gone-)?step-\d{9}")  # whole; left by a kill
 WEIGHTS, AVERAGES, OPTIMIZER = "weights.safetensors", "averages.safetensors", "optimizer.pt"
@@ -252,31 +249,16 @@ def alone(run: Path) -> Iterator[None]:
     except OSError as error:
         raise WriteError(f"{run}: not made ({error.strerror}). Give a folder that you may write") from error
     try:
-        with _locked(run):
+        with held(run) as ours:
+            if not ours:
+                log.warning("%s cannot be locked: see to it that nothing else trains in it", run)
             yield
+    except BlockingIOError as error:
+        raise ConfigError(f"{run}: another process trains in it. Wait for it, or stop it") from error
     finally:
         if new:
             with suppress(OSError):  # it holds a run by now
                 run.rmdir()
-
-
-@contextmanager
-def _locked(run: Path) -> Iterator[None]:
-    if fcntl is None:
-        log.warning("%s cannot be locked: see to it that nothing else trains in it", run)
-        yield
-        return
-    handle = os.open(run, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConfigError(f"{run}: another process trains in it. Wait for it, or stop it") from error
-        except OSError:  # a file system without locks
-            log.warning("%s cannot be locked: see to it that nothing else trains in it", run)
-        yield
-    finally:
-        os.close(handle)
 
 
 def tidy(run: Path) -> None:

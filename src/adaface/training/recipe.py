@@ -11,7 +11,11 @@ from adaface.training.plan import Part, StepPlan, mixed, sample_generator, seeds
 
 
 class Recipe(Protocol):
-    """One experiment: named modules, plans, and the loss of a plan."""
+    """One experiment: named modules, plans, and the loss of a plan.
+
+    An attribute `unused = False` says that each step gives each trained weight a gradient in every process;
+    without it, several processes look after each pass which weights have none.
+    """
 
     @property
     def modules(self) -> Mapping[str, nn.Module]:

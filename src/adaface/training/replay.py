@@ -142,8 +142,8 @@ def _before(run: Path, step: int | None, start: Path | None = None) -> Path:
 def settings_of(run: Path, step: int | None, start: Path | None = None) -> Mapping[str, Any] | None:
     """The settings that were in force at a step (None: the one that stopped the run); None: not written down.
 
-    start: as of `replay`. Raises MissingFileError: no such step, or other settings were in force between the checkpoint before it
-    and the step, so that it cannot be reached from there.
+    start: as of `replay`. Raises MissingFileError: no such step, or other settings were in force between the
+    checkpoint before it and the step, so that it cannot be reached from there.
     """
     reported = _failed(run, step)
     number = int(reported.name[5:]) if reported is not None else step or 0

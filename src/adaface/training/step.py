@@ -17,7 +17,7 @@ from adaface.training.recipe import Recipe
 from adaface.training.settings import LoopConfig
 from adaface.training.state import Weights
 
-_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 LEAST_SCALE = 2.0**-14
 
 
@@ -68,9 +68,10 @@ class Stepper:
         self.losses: nn.Module = _Losses(recipe)
         if ranks.world > 1:
             # a term that only one process has (a face was found there) makes weights used there alone
+            # (looking for them takes a walk over the graph, of no measurable time; torch warns of none found)
             self.losses = DistributedDataParallel(
                 self.losses,
-                find_unused_parameters=True,
+                find_unused_parameters=getattr(recipe, "unused", True),
                 gradient_as_bucket_view=True,
             )
 
@@ -108,7 +109,7 @@ class Stepper:
     def measure(self, plan: StepPlan, part: Part) -> Outcome:
         """The loss and gradient norm of one part by itself, in this process; nothing is updated."""
         self.optimizers.zero_grad()
-        with self._seeded(plan, part), self._autocast():
+        with self._seeded(plan, part), self.autocast():
             terms = self.recipe.loss(plan, part)
         total(terms).backward()
         norm = nn.utils.clip_grad_norm_(self.weights.trained.values(), math.inf)
@@ -121,7 +122,7 @@ class Stepper:
         weight = part.weight(plan)
         factor = weight * self.ranks.world * (self.scale.value if self.scale else 1.0)  # DDP takes the mean
         with self._alone(last), self._seeded(plan, part):
-            with self._autocast():
+            with self.autocast():
                 terms: dict[str, Tensor] = self.losses(plan, part)
             (total(terms) * factor).backward()
         return {name: term.detach().float() * weight for name, term in terms.items()}
@@ -145,8 +146,9 @@ class Stepper:
             return nullcontext()
         return self.losses.no_sync()
 
-    def _autocast(self) -> AbstractContextManager[Any]:
-        kind = _TYPES[self.config.precision]
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The precision of the arithmetic, for as long as it lasts."""
+        kind = TYPES[self.config.precision]
         return torch.autocast(self.weights.device.type, kind, enabled=kind is not torch.float32)
 
     @contextmanager

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from adaface.data.latents import vae_latents
 from adaface.errors import ConfigError
 from adaface.pipelines.base import ddim
 from adaface.text.clip import TextEncoder
@@ -36,18 +37,12 @@ class Denoiser:
         """Where the UNet is."""
         return self.unet.device
 
-    @torch.no_grad()
     def encode(self, pictures: Tensor, noise: Tensor | None = None) -> Tensor:
         """Pictures (B, 3, S, S) uint8 -> float32 latents (B, C, h, w) at the UNet's scale.
 
         noise: of the posterior, (B, C, h, w); without it, the posterior's mean.
         """
-        pixels = pictures.to(self.vae.device, self.vae.dtype) / 127.5 - 1
-        posterior = self.vae.encode(pixels).latent_dist
-        latents = posterior.mean.float()
-        if noise is not None:
-            latents = latents + posterior.std.float() * noise.to(latents)
-        return latents * float(self.vae.config.scaling_factor)
+        return vae_latents(self.vae, pictures / 127.5 - 1, noise)
 
     def latent_shape(self, size: int) -> tuple[int, int, int]:
         """C, h, w of the latents of pictures of `size` pixels."""

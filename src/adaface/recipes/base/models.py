@@ -13,9 +13,9 @@ from adaface.encoder.inverse import AdaFaceEncoder
 from adaface.pipelines.quiet import quiet
 from adaface.pipelines.settings import Settings
 from adaface.pipelines.stack import Stack
+from adaface.recipes.base.config import PhotoConfig
 from adaface.recipes.base.denoising import Denoiser
 from adaface.recipes.base.opening import open_encoder, precision, start_encoder
-from adaface.recipes.config import PhotoConfig
 from adaface.training.plan import sample_generator
 
 

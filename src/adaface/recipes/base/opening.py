@@ -16,12 +16,10 @@ from adaface.errors import ConfigError, MissingFileError, WrongModelError
 from adaface.pipelines.base import base_parts, load_base
 from adaface.pipelines.recognition import check_recognizer, recognizer_name
 from adaface.pipelines.stack import Stack
-from adaface.recipes.config import BEST, STACK
+from adaface.recipes.config import BEST, ENCODER, STACK
 from adaface.spec import NUM_ID_VECTORS
 from adaface.training.checkpoint import HASHES, best, latest, verify
-
-ENCODER = "encoder"  # folder of the trained encoder in a checkpoint and in a run
-FROZEN = {"fp32": torch.float32, "bf16": torch.bfloat16}
+from adaface.training.step import TYPES
 
 
 def open_dataset(folder: str | None, stack: Stack) -> FaceDataset:
@@ -75,7 +73,7 @@ def precision(frozen: str, device: torch.device) -> torch.dtype:
     """The type of the models that are not trained: "fp32", "bf16", or "auto", which is bf16 on CUDA."""
     if frozen == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
-    return FROZEN[frozen]
+    return TYPES[frozen]
 
 
 def start_encoder(

@@ -12,9 +12,9 @@ from adaface.data.dataset import FaceDataset
 from adaface.data.latents import LatentCache
 from adaface.losses.reconstruction import place_weight
 from adaface.recipes.base.batches import PeopleSampler
+from adaface.recipes.base.config import PhotoConfig
 from adaface.recipes.base.denoising import Denoiser
 from adaface.recipes.base.latents import resized
-from adaface.recipes.config import PhotoConfig
 from adaface.training.plan import sample_generator, seeds
 
 

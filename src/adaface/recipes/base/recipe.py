@@ -19,12 +19,13 @@ from adaface.pipelines.drawing import base_size
 from adaface.pipelines.stack import Stack
 from adaface.prompt.embedding import embed_prompt
 from adaface.recipes.base.batches import Loader
+from adaface.recipes.base.config import PhotoConfig
 from adaface.recipes.base.latents import open_latents
 from adaface.recipes.base.models import Models, open_models, start_of
 from adaface.recipes.base.opening import open_base, open_dataset
 from adaface.recipes.base.photos import Batch, Photos
 from adaface.recipes.base.samples import draw_people, grid, settings_of
-from adaface.recipes.config import PhotoConfig
+from adaface.recipes.config import ENCODER
 from adaface.spec import DEFAULT_SUBJECT
 from adaface.text.clip import TextEncoder
 from adaface.training.plan import Coin, Part, StepPlan, step_generator
@@ -36,8 +37,11 @@ VALIDATED = 4  # samples at once: the first process validates alone, whatever th
 class Step(ABC):
     """What one recipe does and others do not: its coins, and from photos to the terms of a loss.
 
-    Made once, before the first step, from the recipe's config, the models and the data set.
+    Made once, before the first step, from the recipe's config, the models and the data set. unused: whether
+    some steps leave some of the encoder's weights without a gradient; several processes then look for them.
     """
+
+    unused = False
 
     @property
     def frozen(self) -> Mapping[str, nn.Module]:
@@ -69,7 +73,7 @@ class PhotoRecipe:
         Raises ConfigError: the grid cannot be drawn as its settings say; further what making the step raises.
         """
         self.config, self.models, self.dataset = config, models, dataset
-        self.modules: dict[str, nn.Module] = {"encoder": models.encoder.train().requires_grad_(True)}
+        self.modules: dict[str, nn.Module] = {ENCODER: models.encoder.train().requires_grad_(True)}
         if config.gradient_checkpointing:
             models.pipe.unet.enable_gradient_checkpointing()
         self.photos = Photos(config, dataset, models.denoiser, base_size(models.pipe)[0], cache)
@@ -124,7 +128,7 @@ class PhotoRecipe:
 
     def export(self, folder: Path) -> None:
         """Write the encoder as `folder/encoder`, which `AdaFaceEncoder.from_pretrained` opens."""
-        self.models.encoder.save_pretrained(folder / "encoder")
+        self.models.encoder.save_pretrained(folder / ENCODER)
 
     def about(self) -> dict[str, Any]:
         """What a run keeps of the data it saw."""
@@ -140,6 +144,11 @@ class PhotoRecipe:
     def frozen(self) -> Mapping[str, nn.Module]:
         """The models that are not trained, by their role."""
         return {**self.models.frozen, **self.step.frozen}
+
+    @property
+    def unused(self) -> bool:
+        """Whether some steps leave weights without a gradient."""
+        return self.step.unused
 
     @property
     def waited(self) -> float:
