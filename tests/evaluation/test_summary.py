@@ -1,12 +1,21 @@
 """Figures of a run, by hand-computed cases."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 
 from adaface.errors import FormatError, MissingFileError
 from adaface.evaluation.folder import MANIFEST, RUN_JSON, line, open_run, read_pictures
 from adaface.evaluation.records import Column
-from adaface.evaluation.summary import cases, estimates, identity_column, per_person, summarize
+from adaface.evaluation.summary import (
+    cases,
+    estimates,
+    identity_column,
+    per_person,
+    seed_sd,
+    summarize,
+)
 from tiny_evaluation import COLUMNS, photos, picture, some_pictures, write_run
 
 ONE, TWO = "a photo of <person>", "<person> in a meadow"
@@ -209,3 +218,37 @@ def test_shuffled_pictures_give_the_same_figures(tmp_path):
     assert summary(tmp_path / "b", [pictures[i] for i in order])["overall"]["similarity"][
         "mean"
     ] == pytest.approx(first)
+
+
+def test_seed_to_seed_is_the_spread_within_a_prompt_not_between_prompts():
+    values = {ONE: (0.0, 0.2), TWO: (5.0, 5.2)}
+    pictures = [scored("ada", prompt, i, v) for prompt, some in values.items() for i, v in enumerate(some)]
+    assert seed_sd(pictures, "similarity") == pytest.approx(np.sqrt(0.02))
+    assert seed_sd(pictures[::2], "similarity") is None
+
+
+def test_nearer_counts_pictures_that_are_nearer_to_their_person_than_to_the_others(tmp_path):
+    columns = [
+        asdict(SIMILARITY),
+        asdict(Column("margin", "Margin", "", low=-2.0, anchored=True, chance=0.0)),
+    ]
+    margins = (0.2, -0.1, 0.3, 0.0)  # the last one has no face
+    pictures = [scored("ada", ONE, seed, 0.4, margin=margin) for seed, margin in enumerate(margins)]
+    row = summary(tmp_path, pictures, columns=columns)["anchors"]["similarity"]
+    assert row["nearer"]["mean"] == 0.5
+    assert row["swapped"]["mean"] == pytest.approx(0.4 - 0.1)
+
+
+def test_of_a_similarity_the_way_to_the_person_begins_at_no_margin(tmp_path):
+    columns = [
+        asdict(SIMILARITY),
+        asdict(Column("margin", "Margin", "", low=-2.0, anchored=True, chance=0.0)),
+    ]
+    pictures = [scored(name, ONE, 0, 0.9, margin=0.1) for name in ("ada", "ben")]
+    anchors = [
+        picture(name, "", 0, {"similarity": 0.95, "margin": 0.5}, "photo: same", "same")
+        for name in ("ada", "ben")
+    ]
+    figures = summary(tmp_path, pictures, anchors, columns=columns)
+    assert figures["anchors"]["similarity"]["between"]["mean"] == pytest.approx(0.2)
+    assert figures["kinds_between"][""]["mean"] == pytest.approx(0.2)

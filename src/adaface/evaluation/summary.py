@@ -99,7 +99,22 @@ def estimates(pictures: Sequence[Picture], columns: Iterable[Column]) -> Figures
         if estimate is not None:
             scored = sum(picture.scores.get(column.name) is not None for picture in pictures)
             found[column.name] = {**asdict(estimate), "people": estimate.n, "pictures": scored}
+            found[column.name]["seed_sd"] = seed_sd(pictures, column.name)
     return found
+
+
+def seed_sd(pictures: Iterable[Picture], name: str) -> float | None:
+    """Standard deviation between the seeds of a person and prompt, pooled: how little one picture says.
+
+    None: no prompt has two seeds with a value.
+    """
+    groups: dict[object, list[float]] = defaultdict(list)
+    for picture in pictures:
+        value = picture.scores.get(name)
+        if value is not None:
+            groups[picture.group].append(value)
+    variances = [float(np.var(values, ddof=1)) for values in groups.values() if len(values) > 1]
+    return float(np.sqrt(np.mean(variances))) if variances else None
 
 
 def bounded(estimate: Estimate | None, column: Column) -> Estimate | None:

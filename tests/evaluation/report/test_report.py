@@ -5,7 +5,7 @@ import io
 import json
 import re
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from PIL import Image
@@ -183,13 +183,27 @@ def test_a_small_picture_stays_as_it_is_and_a_large_one_shrinks(tmp_path):
 
 def test_the_grid_shows_the_first_seed_of_each_prompt():
     table = grid([picture("ada", ONE, 1, {}), picture("ada", ONE, 0, {})])
-    assert table["cells"]["ada", ONE].seed == 0
+    assert table["cells"][("ada",), ONE].seed == 0
 
 
 def test_marks_of_a_headline_lie_in_their_order_on_the_line(tmp_path):
     run = open_run(write_run(tmp_path, some_pictures(3), photos(3)))
     marks = headline(summarize(run), COLUMNS[1])["marks"]
     assert 0 <= marks["other"]["mean"] < marks["row"]["mean"] < marks["same"]["mean"] <= 100
+
+
+def test_pictures_of_two_people_stand_under_both_names(tmp_path):
+    pair = replace(picture("ada", ONE, 0, {"similarity": 0.1}), subjects=("ada", "ben"))
+    text = page(tmp_path, [pair])
+    assert "ada + ben" in text
+    assert "count for the first one" in text
+
+
+def test_a_run_without_faces_has_a_page_of_its_other_scores(tmp_path):
+    rows = [picture("rex", ONE, seed, {"clip_t": 0.2 + seed / 10}) for seed in (0, 1)]
+    text = page(tmp_path, rows, columns=[asdict(COLUMNS[3])])
+    assert "<b>Is it the person?</b> Not measured." in text
+    assert "0.250" in text
 
 
 def test_numbers_read_well():

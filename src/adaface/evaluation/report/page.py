@@ -36,6 +36,7 @@ def context(run: OpenedRun, summary: Mapping[str, Any]) -> dict[str, Any]:
     """Everything that the page of a run shows but its plots."""
     columns = {column.name: column for column in run.columns}
     own = [picture for picture in run.pictures if picture.variant == run.base]
+    shown = {subject["name"]: photos(run, subject) for subject in run.subjects}
     files = {picture.file: thumbnail(run.file(picture.file)) for picture in _shown(run, summary, own)}
     return {
         "run": run,
@@ -48,7 +49,8 @@ def context(run: OpenedRun, summary: Mapping[str, Any]) -> dict[str, Any]:
         "grid": grid(own),
         "cases": [_ends(summary, columns[name]) for name in (summary["identity"], summary["text"]) if name],
         "thumbnails": files,
-        "photos": {subject["name"]: photos(run, subject) for subject in run.subjects},
+        "photos": shown,
+        "faces": {name: _faces(parts) for name, parts in shown.items()},
         "prompt_numbers": {template: n for n, template in enumerate(summary["prompts"], 1)},
         "apart": any(s.get("given") and s.get("scored") for s in run.subjects),
         "synthetic": [s["name"] for s in run.subjects if s.get("synthetic")],
@@ -140,27 +142,33 @@ def _main_columns(summary: Mapping[str, Any], columns: Mapping[str, Column]) -> 
 
 
 def grid(own: Sequence[Picture]) -> dict[str, Any]:
-    """The first seed of every prompt and person, chosen by nobody: {people, prompts, cells, more}."""
-    people = list(dict.fromkeys(picture.subjects[0] for picture in own))
+    """The first seed of every prompt and person (or pair): {casts, prompts, cells, more}."""
+    casts = list(dict.fromkeys(picture.subjects for picture in own))
     prompts = list(dict.fromkeys(picture.template for picture in own))
-    cells: dict[tuple[str, str], Picture] = {}
+    cells: dict[tuple[tuple[str, ...], str], Picture] = {}
     for picture in own:
-        key = (picture.subjects[0], picture.template)
+        key = (picture.subjects, picture.template)
         if key not in cells or picture.seed < cells[key].seed:
             cells[key] = picture
     return {
-        "people": people[:MOST_PEOPLE],
+        "casts": casts[:MOST_PEOPLE],
         "prompts": prompts[:MOST_PROMPTS],
         "cells": cells,
-        "more": len(people) > MOST_PEOPLE or len(prompts) > MOST_PROMPTS,
+        "more": len(casts) > MOST_PEOPLE or len(prompts) > MOST_PROMPTS,
     }
+
+
+def _faces(parts: Mapping[str, list[dict[str, Any]]]) -> dict[str, str | None]:
+    """A photo that the identity is made of, and one that scores."""
+    given, scored = ([photo["thumbnail"] for photo in parts[part]] for part in ("given", "scored"))
+    return {"given": next(iter(given), None), "scores": next(iter(scored or given), None)}
 
 
 def _shown(run: OpenedRun, summary: Mapping[str, Any], own: Sequence[Picture]) -> list[Picture]:
     by_file = {picture.file: picture for picture in own}
     ends = [case["file"] for end in ("best", "worst") for some in summary[end].values() for case in some]
     table = grid(own)
-    names = [(person, prompt) for person in table["people"] for prompt in table["prompts"]]
+    names = [(cast, prompt) for cast in table["casts"] for prompt in table["prompts"]]
     cells = [table["cells"][name] for name in names if name in table["cells"]]
     faceless = [by_file[file] for file in summary["without_face"][:24]]
     return [*(by_file[file] for file in ends), *cells, *faceless]
