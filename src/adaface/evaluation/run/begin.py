@@ -40,7 +40,7 @@ def before(folder: Path, request: Mapping[str, Any], stack: Mapping[str, Any]) -
     differently. FormatError: its run.json is damaged.
     """
     if not (folder / RUN_JSON).is_file():
-        others = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+        others = sorted(entry.name for entry in folder.iterdir() if entry.name[0] != ".")
         if others:
             raise ConfigError(
                 f"{folder}: not empty ({', '.join(others[:3])}), and no run of adaface evaluate. Choose a "

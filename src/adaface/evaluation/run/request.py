@@ -64,13 +64,14 @@ class Request:
         """The prompts for subjects of a kind. Raises ConfigError: the stack has none."""
         return tuple(self.prompts) or protocol_prompts(self.protocol, self.stack, broad_class)
 
-    def variants(self, usual: Settings) -> tuple[dict[str, Settings], tuple[Sweep, ...]]:
+    def variants(self) -> tuple[dict[str, Settings], tuple[Sweep, ...]]:
         """Settings by the name of their variant, and the sweeps. Raises ConfigError: see `parse_sweeps`."""
-        return parse_sweeps(self.sweeps, usual.override(self.settings))
+        return parse_sweeps(self.sweeps, self.stack.recommended().override(self.settings))
 
     def to_json(self) -> dict[str, Any]:
         """All that decides the pictures, the models apart."""
         lines = {kind: self.lines(kind) for kind in self._kinds()}
+        settings = self.variants()[0][""].to_json()
         return {
             "subjects": [str(Path(one).expanduser().resolve()) for one in self.subjects],
             "people": None if self.subjects else self.people,
@@ -80,9 +81,7 @@ class Request:
             "protocol": None if self.prompts else self.protocol.name,
             "prompts": {kind: [[line.text, line.kind] for line in found] for kind, found in lines.items()},
             "seeds": list(self.seeds),
-            "settings": {
-                name: _plain(value) for name, value in self.settings.items() if name != "batch_size"
-            },
+            "settings": {name: value for name, value in settings.items() if name != "batch_size"},
             "sweep": [part for text in self.sweeps for part in text.split()],
             "images": None if self.images is None else str(self.images.expanduser().resolve()),
         }
@@ -90,7 +89,3 @@ class Request:
     def _kinds(self) -> list[BroadClass]:
         used = {one.broad_class for one in self.about.values()} | {"person"}
         return [kind for kind in BROAD if kind in used]
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value

@@ -15,15 +15,15 @@ from adaface.evaluation.run.outside import find_pictures
 from adaface.evaluation.run.plan import Plan, Unit, check_pairs, units_of
 from adaface.evaluation.run.request import Request, Tell, tell_nobody
 from adaface.evaluation.run.subjects import Cast, cast_of, find_subjects
-from adaface.evaluation.run.synthetic import PEOPLE, Teacher, as_subject, draw_people
+from adaface.evaluation.run.synthetic import PEOPLE, Teacher, as_subject, check_people, draw_people
 from adaface.evaluation.run.work import Book, Clock, Judge, Painter, score_anchors, work_through
 from adaface.evaluation.scores.choose import scorers
 from adaface.face.analyzer import FaceAnalyzer
 from adaface.files import held
 from adaface.identity.files import Identity
+from adaface.pipelines.devices import choose_device
 from adaface.pipelines.personalizer import Personalizer
 from adaface.pipelines.recognition import stack_analyzer
-from adaface.pipelines.settings import Settings
 
 DRAWS = ("base", "text_encoder", "vae", "encoder", "id_prompter", "recognizer")  # roles that decide pictures
 SCORES = ("clip", "strangers")
@@ -45,8 +45,7 @@ class _Run:
 
     def __init__(self, request: Request, tell: Tell) -> None:
         self.request, self.tell = request, tell
-        self.settings = usual_settings(request)
-        self.variants, self.sweeps = request.variants(self.settings)
+        self.variants, self.sweeps = request.variants()
         self.analyzer: FaceAnalyzer = stack_analyzer(request.stack)
         self._personalizer: Personalizer | None = None
 
@@ -72,15 +71,11 @@ def evaluate(request: Request, tell: Tell = tell_nobody) -> Done:
     asked, stack = request.to_json(), _stack_facts(request)
     with _alone(request.folder):
         facts = before(request.folder, asked, stack)
-        if facts is None:
-            facts = _facts(run, _meet(run), asked, stack)
+        if facts is None or "subjects" not in facts:
+            begun = {"state": BEGUN, "stack": stack, "request": asked}
+            facts = _facts(run, _checked(run, _meet(run, begun)), asked, stack)
             write_facts(request.folder, facts)
         return _carry_out(run, facts)
-
-
-def usual_settings(request: Request) -> Settings:
-    """The stack's recommended settings."""
-    return request.stack.recommended()
 
 
 @contextmanager
@@ -114,33 +109,42 @@ def _stack_facts(request: Request) -> dict[str, Any]:
     return {"name": request.stack.name, "parts": parts_of(request.stack, *roles)}
 
 
-def _meet(run: _Run) -> Cast:
-    """The subjects, their photos shared out, or drawn."""
+def _meet(run: _Run, begun: Mapping[str, Any]) -> Cast:
+    """The subjects, their photos shared out, or drawn. begun: run.json of a folder that is no more empty."""
     request = run.request
     if not request.subjects:
-        return _synthetic(run)
+        return _synthetic(run, begun)
     people = find_subjects(request.subjects)
     cast = cast_of(people, run.analyzer, request.splitting, request.about,
                    lambda done, total: run.tell("Looking at the photos", done, total))  # fmt: skip
     unknown = sorted(request.about.keys() - {one.name for one in people})
     if unknown:
         cast.notes.append(f"--about names {', '.join(unknown)}, of whom no photos are given")
-    things = [one.name for one in cast.subjects if one.broad_class != "person"]
-    if things and request.images is None:
-        raise ConfigError(
-            f"{', '.join(things)}: no person, and only people can be drawn. Leave them out, or score "
-            "pictures that other methods made of them (--images)"
-        )
     return cast
 
 
-def _synthetic(run: _Run) -> Cast:
+def _checked(run: _Run, cast: Cast) -> Cast:
+    """Raises ConfigError: subjects that cannot be drawn, or not with these prompts."""
+    things = [one.name for one in cast.subjects if one.broad_class != "person"]
+    if run.request.images is None:
+        if things:
+            raise ConfigError(
+                f"{', '.join(things)}: no person, and only people can be drawn. Leave them out, or score "
+                "pictures that other methods made of them (--images)"
+            )
+        check_pairs(run.request.lines(), cast.subjects)
+    return cast
+
+
+def _synthetic(run: _Run, begun: Mapping[str, Any]) -> Cast:
+    check_people(run.request.people)
     if run.request.images is not None:
         raise ConfigError("--images needs the people who are in the pictures: give folders of their photos")
-    cast, folder = Cast(), run.request.folder / PEOPLE
-    name = run.analyzer.recognizer.name
+    cast, folder = Cast(), run.request.folder
+    name, teacher = run.analyzer.recognizer.name, Teacher(run.personalizer)
+    write_facts(folder, begun)
     people = draw_people(
-        Teacher(run.personalizer), run.request.people, run.request.seed, folder,
+        teacher, run.request.people, run.request.seed, folder / PEOPLE,
         lambda done, total: run.tell("Drawing synthetic people", done, total),
     )  # fmt: skip
     for who, photos in people:
@@ -217,7 +221,6 @@ def _units(run: _Run, subjects: Sequence[Subject]) -> tuple[list[Unit], list[str
         outside = find_pictures(request.images, subjects, every, request.folder)
         return units_of(outside.pictures), outside.notes
     plan = Plan(run.variants, lines, subjects, request.seeds)
-    check_pairs(plan.lines, subjects)
     return list(plan.units()), []
 
 
@@ -243,7 +246,7 @@ def _told_of(book: Book, missing: Sequence[Picture]) -> list[str]:
 def _judge(run: _Run, subjects: Sequence[Subject], texts: Sequence[str]) -> Judge:
     request = run.request
     run.tell("Opening the scorers", 0, 0)
-    device = run.personalizer.memory.home if run._personalizer is not None else "cpu"
+    device = choose_device(request.models.get("device", "auto"))
     chosen = scorers(
         request.stack, analyzer=run.analyzer, clip=request.clip, dino=request.dino, second=request.second,
         device=device,

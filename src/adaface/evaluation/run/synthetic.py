@@ -87,15 +87,19 @@ class Teacher:
         return rows.to(one.pipe.device, one.pipe.unet.dtype)
 
 
+def check_people(count: int) -> None:
+    """Raises ConfigError: nobody, or too many."""
+    if not 1 <= count <= MOST:
+        raise ConfigError(f"--people {count}: give 1 to {MOST} synthetic people")
+
+
 def draw_people(
     teacher: Teacher, count: int, seed: int, folder: Path, tell: Callable[[int, int], None]
 ) -> Iterator[tuple[str, list[Path]]]:
     """Names of synthetic people with the pictures of each that show a face, as PNG files in `folder`/NAME.
 
-    tell: told people done and people in all. Raises ConfigError: count out of range.
+    tell: told people done and people in all.
     """
-    if not 1 <= count <= MOST:
-        raise ConfigError(f"--people {count}: give 1 to {MOST} synthetic people")
     stack, analyzer = teacher.personalizer.stack, teacher.personalizer.analyzer
     assert stack is not None  # a teacher has one
     width = analyzer.recognizer.dim

@@ -211,9 +211,10 @@ def score_all(book: Book, pictures: Sequence[Picture], judge: Judge, clock: Cloc
     todo = [one for one in current if one.group in waiting]
     for part in _whole_groups(todo):
         started = time.perf_counter()
-        book.note(judge(book.folder, part))
+        judged = judge(book.folder, part)
+        book.note(judged)
         clock.score_s += time.perf_counter() - started
-        clock.scored += len(part)
+        clock.scored += sum(not one.error for one in judged)
 
 
 def _whole_groups(pictures: Sequence[Picture]) -> Iterator[list[Picture]]:

@@ -1,0 +1,106 @@
+"""`adaface evaluate` from end to end on the tiny stack, whose pictures are noise."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from adaface.identity.files import Identity
+from tiny_cli import error, run
+
+QUICK = ("--steps", 1, "-n", 1, "--second", "none", "-p", "a photo of <person>")
+
+
+@pytest.fixture
+def people(here, person):
+    """Identity files of alice and bob, side by side."""
+    (here / "people").mkdir()
+    for shift, name in enumerate(("alice", "bob")):
+        file = here / "people" / f"{name}.safetensors"
+        Identity(name, person.subject_embeds + shift, person.id_embedding, {"recognizer": "sface"}).save(file)
+    return "people"
+
+
+def told(*arguments):
+    return json.loads(run("evaluate", *arguments, "--json").stdout)
+
+
+def test_one_command_draws_scores_and_reports(here, people):
+    result = told(people, "-o", "run", *QUICK)
+    assert (result["drawn"], result["scored"], result["subjects"]) == (2, 2, ["alice", "bob"])
+    assert result["summary"]["overall"]["face_found"]["mean"] == 0  # noise shows nobody
+    assert result["pictures_per_second"]["drawn"] > 0
+    for name in ("run.json", "manifest.jsonl", "summary.json", "report.html"):
+        assert (here / "run" / name).is_file()
+    assert "<html" in (here / "run" / "report.html").read_text().lower()
+    assert told(people, "-o", "run", *QUICK)["drawn"] == 0
+
+
+def test_people_read_a_table_and_where_the_report_lies(people):
+    shown = run("evaluate", people, "-o", "run", *QUICK)
+    assert "Faces found" in shown.stdout
+    assert "2 pictures (2 drawn now, 2 scored now" in shown.stdout
+    assert "Report: run/report.html" in shown.stdout
+
+
+def test_a_sweep_may_name_several_settings_behind_one_flag(people):
+    result = told("people/alice.safetensors", "-o", "run", *QUICK, "--sweep", "id_scale=0.5", "guidance=1")
+    assert list(result["summary"]["variants"]) == ["", "id_scale=0.5", "guidance_scale=1"]
+
+
+def test_pictures_that_somebody_else_made_are_scored(here, people):
+    (here / "theirs" / "alice" / "a-photo-of-person").mkdir(parents=True)
+    Image.new("RGB", (64, 64)).save(here / "theirs" / "alice" / "a-photo-of-person" / "0.png")
+    (here / "theirs" / "alice" / "a-photo-of-person" / "1.png").write_bytes(b"")
+    result = told(people, "--images", "theirs", "-o", "run", *QUICK)
+    assert (result["drawn"], result["scored"]) == (0, 1)
+    assert result["summary"]["counts"]["unscored"] == 1
+
+
+def test_runs_are_put_side_by_side(here, people):
+    told(people, "-o", "one", *QUICK)
+    told(people, "-o", "other", *QUICK, "--id-scale", 0.5)
+    result = told("--compare", "one", "other", "-o", "both")
+    assert (here / result["report"]).is_file()
+    assert "Comparison: both/" in run("evaluate", "--compare", "one", "other", "-o", "both").stdout
+
+
+def test_stopping_says_that_the_same_command_goes_on(people, monkeypatch):
+    from adaface.evaluation.run import run as module
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "work_through", stop)
+    assert "the same command goes on" in run("evaluate", people, "-o", "run", *QUICK, code=130).stderr
+
+
+@pytest.mark.usefixtures("no_models")
+@pytest.mark.parametrize(("arguments", "message"), [
+    (("nowhere",), "nowhere: no such folder or file"),
+    (("--prompt", " "), "--prompt: empty. Write what to draw"),
+    (("--prompts", "none.txt"), "none.txt: no such file"),
+    (("--protocol", "best"), "--protocol best: unknown. There are mini"),
+    (("--people", "0"), "--people 0: give 1 to 12"),
+    (("--sweep", "id_scale"), "give a setting and its values"),
+    (("--id-scale", "-1"), "id_scale=-1.0: give a number from 0"),
+    (("-n", "0"), "num_images=0"),
+    (("--given", "0"), "--given 0"),
+    (("--about", "none.yaml"), "none.yaml: no such file"),
+    (("--compare", "run"), "--compare: 1 runs to put side by side. Give the folders of two or more"),
+    (("--protocol", "mini-gates"), "give the folder of the face packs (--data DIR"),
+    (("--data", "."), "--data is for --protocol mini-gates only"),
+])  # fmt: skip
+def test_a_mistake_is_told_before_a_model_is_opened(here, arguments, message):
+    assert message in error("evaluate", *arguments)
+    assert not (here / "out").exists() or not any((here / "out").iterdir())
+
+
+def test_a_stack_whose_teacher_draws_nobody_asks_for_photos():
+    assert "drew nobody with a face. Give folders of photos" in error("evaluate", "--people", 1, *QUICK)
+
+
+def test_photos_without_any_face_are_told(here):
+    (here / "alice").mkdir()
+    Image.new("RGB", (64, 64)).save(here / "alice" / "a.png")
+    assert "none of 1 subjects can be used. alice is left out: " in error("evaluate", "alice", *QUICK)
