@@ -144,3 +144,39 @@ def test_the_pages_pictures_are_of_the_run_that_they_stand_under(tmp_path):
     text = write(places, tmp_path / "out").read_text()
     assert text.count("data:image/jpeg") >= 6  # a photo and two pictures of two prompts, at least
     assert photos() and "no picture" not in text
+
+
+def test_pictures_of_a_prompt_that_one_run_could_not_score_are_not_compared(tmp_path):
+    first = [row("ada", 0.1), row("ada", 0.1, template="two")]
+    second = [row("ada", 0.3), row("ada", None, template="two")]
+    assert compare(runs(tmp_path, first, second))["differences"]["b"]["similarity"]["mean"] == pytest.approx(
+        0.2
+    )
+
+
+def test_kinds_are_those_of_the_first_run(tmp_path):
+    first = [picture("ada", ONE, 0, {"similarity": 0.1}, kind="scene")]
+    kinds = compare(runs(tmp_path, first, [row("ada", 0.3)]))["kinds"]
+    assert kinds["scene"]["b"]["similarity"]["mean"] == pytest.approx(0.2)
+
+
+def test_each_run_says_how_far_it_comes_on_the_way_to_the_person(tmp_path):
+    places = [
+        write_run(tmp_path / name, some_pictures(shift=shift), photos())
+        for name, shift in (("a", 0), ("b", 0.1))
+    ]
+    ways = [run["between"]["mean"] for run in compare(places)["runs"].values()]
+    assert ways[0] < ways[1]
+
+
+def test_people_who_are_all_scored_with_other_photos_are_named_in_the_error(tmp_path):
+    places = [
+        write_run(
+            tmp_path / name,
+            [row("ada", 0.1)],
+            subjects=[{"name": "ada", "scored": [{"path": "x.png", "sha256": name}]}],
+        )
+        for name in "ab"
+    ]
+    with pytest.raises(ConfigError, match="ada are scored with other photos.*the same photos"):
+        compare(places)

@@ -56,9 +56,13 @@ def difference(pictures: Sequence[Picture], before: Sequence[Picture], name: str
     """Mean over people of what `pictures` score above `before`, of prompts that both have; None: no such.
 
     Pictures of one person (or pair) and prompt are compared with each other, so both lists need only have
-    some in common.
+    some with this score in common.
     """
-    both = {(p.subjects, p.template) for p in pictures} & {(p.subjects, p.template) for p in before}
+    ours, theirs = (
+        {(p.subjects, p.template) for p in some if p.scores.get(name) is not None}
+        for some in (pictures, before)
+    )
+    both = ours & theirs
     after, then = (
         per_person([p for p in some if (p.subjects, p.template) in both], name) for some in (pictures, before)
     )

@@ -12,7 +12,7 @@ from adaface.evaluation.curves import difference
 from adaface.evaluation.folder import OpenedRun, open_run
 from adaface.evaluation.records import Column, Picture
 from adaface.evaluation.statistics import Estimate
-from adaface.evaluation.summary import estimates, identity_column, per_person, text_column
+from adaface.evaluation.summary import between, estimates, identity_column, per_person, text_column
 
 Pair = tuple[tuple[str, ...], str]  # subjects and template: what two runs must both have
 
@@ -48,7 +48,11 @@ def common(runs: Mapping[str, OpenedRun]) -> Common:
     shared = {pair for pair in set.intersection(*pairs.values()) if not set(pair[0]) & set(others)}
     if not shared:
         told = "; ".join(f"{name}: {_people(some)}" for name, some in own.items())
-        raise ConfigError(f"no prompt of one person is in all runs ({told}). Draw the same people")
+        photos = f", and {', '.join(others)} are scored with other photos" if others else ""
+        raise ConfigError(
+            f"no prompt of one person is in all runs ({told}){photos}. Draw the same people with the same "
+            "prompts, and score them with the same photos"
+        )
     columns = _columns(runs)
     notes = [*_not_common(pairs, shared), *_scorers(runs), *_left_out(runs, columns), *_relative(runs)]
     if others:
@@ -63,25 +67,37 @@ def common(runs: Mapping[str, OpenedRun]) -> Common:
 def differences(runs: Mapping[str, OpenedRun], both: Common) -> dict[str, Any]:
     """Means of every run and, of all but the first, differences to the first."""
     first, *rest = both.pictures
-    kinds = sorted({picture.kind for picture in both.pictures[first]})
+    kinds: dict[str, set[Pair]] = {}
+    for picture in both.pictures[first]:  # another run may not say of which kind a prompt is
+        kinds.setdefault(picture.kind, set()).add(_pair(picture))
     identity, text = identity_column(both.columns), text_column(both.columns)
     return {
         "format": "adaface-evaluation-comparison",
         "version": 1,
-        "runs": {name: _about(run, both.pictures[name]) for name, run in runs.items()},
+        "runs": {
+            name: {
+                **_about(run, both.pictures[name]),
+                "between": between(run, both.pictures[name], identity) if identity else None,
+            }
+            for name, run in runs.items()
+        },
         "columns": {column.name: asdict(column) for column in both.columns},
         "identity": identity and identity.name,
         "text": text and text.name,
         "first": first,
         "means": {name: estimates(some, both.columns) for name, some in both.pictures.items()},
         "differences": {name: _against(both, name, first, None) for name in rest},
-        "kinds": {kind: {name: _against(both, name, first, kind) for name in rest} for kind in kinds},
+        "kinds": {
+            kind: {name: _against(both, name, first, pairs) for name in rest} for kind, pairs in kinds.items()
+        },
         "notes": list(both.notes),
     }
 
 
-def _against(both: Common, name: str, first: str, kind: str | None) -> dict[str, Any]:
-    ours, theirs = ([p for p in both.pictures[run] if kind in (None, p.kind)] for run in (name, first))
+def _against(both: Common, name: str, first: str, pairs: set[Pair] | None) -> dict[str, Any]:
+    ours, theirs = (
+        [p for p in both.pictures[run] if pairs is None or _pair(p) in pairs] for run in (name, first)
+    )
     found = {}
     for column in both.columns:
         change = difference(ours, theirs, column.name)
