@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from adaface.errors import ConfigError, FormatError, MissingFileError
 from adaface.evaluation.text_match import ClipScorer, first_choice, plain_words
@@ -51,6 +52,14 @@ def test_the_middle_of_a_wide_picture_is_scored(scorer):
     wide = Image.new("RGB", (64, 32), "red")
     wide.paste(square, (16, 0))
     assert np.allclose(scorer([wide], TEXTS), scorer([square], TEXTS), atol=1e-6)
+
+
+def test_a_pickled_file_is_read_as_well_and_nothing_of_it_runs(scorer, tiny_stack, tmp_path):
+    folder = shutil.copytree(tiny_stack / "clip", tmp_path / "clip")
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    pickled = ClipScorer.from_pretrained(folder)
+    assert np.array_equal(pickled([noise(0)], TEXTS), scorer([noise(0)], TEXTS))
 
 
 def test_words_beyond_the_text_length_are_cut(scorer):
@@ -99,7 +108,20 @@ def test_a_folder_that_is_no_clip_model_is_told(tmp_path, tiny_stack):
         ("a photo of a <alice> woman", "a photo of a woman"),
         ("<alice> and <bob>", "a person and a person"),
         ("a photo of a cap", "a photo of a cap"),
+        ("A <person> in a meadow", "A person in a meadow"),
     ],
 )
 def test_a_prompt_in_plain_words_names_nobody(prompt, plain):
     assert plain_words(prompt) == plain
+
+
+@pytest.mark.parametrize(
+    ("prompt", "plain"),
+    [
+        ("a photo of <alice>", "a photo of an old woman"),
+        ("the <alice> with a <bob>", "the old woman with a dog"),
+        ("a dog <bob> and <carol>", "a dog and a person"),
+    ],
+)
+def test_names_become_the_class_words_that_are_given(prompt, plain):
+    assert plain_words(prompt, {"alice": "old woman", "bob": "dog"}) == plain

@@ -85,7 +85,8 @@ class ClipScores:
 
 def class_words(picture: Picture, world: World) -> dict[str, str]:
     """The class word of every name that may stand in the picture's template or prompt."""
-    found = {name: world.subject(name).class_word for name in picture.subjects}
+    known = {one.name: one.class_word for one in world.subjects}
+    found = {name: known.get(name, "person") for name in picture.subjects}
     return found | dict(zip(("person", "other"), found.values(), strict=False))
 
 

@@ -36,10 +36,10 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(F, C, H, W) -> (F, width, H', W'). What one summand lacks in channels, rows or columns is 0."""
-        y = self.second(F.relu(self.first(x)))
+        y = self.second(F.relu(self.first(x), inplace=True))
         shortcut = F.avg_pool2d(x, 2) if self.halved else x
         size = [max(a, b) for a, b in zip(y.shape[1:], shortcut.shape[1:], strict=True)]
-        return F.relu(_grown(y, size) + _grown(shortcut, size))
+        return F.relu(_grown(y, size).add_(_grown(shortcut, size)), inplace=True)
 
 
 class DlibNetwork(nn.Module):
@@ -65,12 +65,12 @@ class DlibNetwork(nn.Module):
             reader.fill(conv)
         weight = reader.take((network.head.in_features, DIM))
         network.head.weight = nn.Parameter(weight.reshape(-1, DIM).T.contiguous())
-        return network.eval().requires_grad_(False)
+        return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
     def forward(self, chips: Tensor) -> Tensor:
         """Chips (F, 150, 150, 3) in RGB order, 0..255 -> (F, 128), not of unit length."""
         x = (chips.permute(0, 3, 1, 2).float() - self.mean) / SCALE  # -> (F, 3, 150, 150)
-        x = F.max_pool2d(F.relu(self.stem(x)), 3, stride=2)
+        x = F.max_pool2d(F.relu(self.stem(x), inplace=True), 3, stride=2)
         return self.head(self.blocks(x).mean((2, 3)))
 
 
