@@ -49,6 +49,20 @@ def test_it_prints_one_json_object(raw, tmp_path):
     assert json.loads((out / "dataset.json").read_text())["index"]["sha256"] == told["hash"]
 
 
+def test_a_threshold_that_nobody_measured_is_told(raw, tmp_path):
+    """The network is SFace's; its file has the name of Arc2Face's, and no JSON beside it."""
+    from adaface.face.recognize import SFACE_FILE, wheel_model
+
+    file = tmp_path / "arcface.onnx"
+    file.write_bytes(wheel_model(SFACE_FILE).read_bytes())
+    out = tmp_path / "out"
+    done = run("prepare", raw, out, "--size", 64, "--parser", "none", "--recognizer", file, "--json")
+    assert "by its name, antelopev2's figure of the original is taken (similarity 0.65" in done.stderr
+    assert "source assumed by its name" in (out / "report.html").read_text()
+    settings = json.loads((out / "dataset.json").read_text())["settings"]
+    assert settings["least_similarity"]["source"] == "assumed by its name"
+
+
 def test_roots_can_be_named_by_options(raw, tmp_path):
     arguments = ["--data-roots", raw / "ann", "--mix-subject-roots", raw / "carl", "--size", 64, "--json"]
     told = json.loads(run("prepare", tmp_path / "out", *arguments).stdout)
@@ -96,6 +110,11 @@ def test_ray_takes_an_address_or_none(monkeypatch, raw, tmp_path):
         run("prepare", *arguments)
     assert asked == [([raw], ray) for ray in (None, "local", "local", "auto", "10.0.0.1:6379")]
     assert not ADDRESS.fullmatch("photos/") and ADDRESS.fullmatch("ray://head:10001")
+
+
+def test_no_folder_at_all_is_told_as_typer_does():
+    done = CliRunner().invoke(app, ["prepare"])
+    assert done.exit_code == 2 and "Missing argument" in done.output
 
 
 def test_the_recogniser_is_the_stacks_or_the_one_that_is_named(tmp_path):

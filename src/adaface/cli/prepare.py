@@ -35,7 +35,7 @@ class RayWithoutAddress(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put the address of a cluster that is started here behind a bare --ray."""
-        followed = [*args[1:], ""]
+        followed = [*args, ""][1:]
         bare = [
             arg == "--ray" and not ADDRESS.fullmatch(next) for arg, next in zip(args, followed, strict=True)
         ]

@@ -79,7 +79,7 @@ def test_kept_looks_are_judged_again_by_a_restart(make, raw, out, tmp_path):
     save(photo(YELLOW, 40), raw / "ann" / "stranger.png")
     assert make(keep_looks=True).kept == 6
     assert (out / ".work").is_dir()
-    with pytest.raises(ConfigError, match=r"filter_people was True, now False.*--restart"):
+    with pytest.raises(ConfigError, match=r"filter_people was yes, now no.*--restart"):
         make(settings={"filter_people": False})
     counts = Counts()
     again = {"settings": {"filter_people": False}, "restart": True}

@@ -143,3 +143,20 @@ def test_a_root_that_is_not_there_is_named(tmp_path):
 def test_no_root_at_all_is_told_with_the_command():
     with pytest.raises(ConfigError, match="no folder of photos. Give at least one: adaface prepare"):
         find_photos([], [])
+
+
+def test_people_one_folder_too_deep_are_told_of(tmp_path):
+    root = touch(
+        tmp_path / "r", "set/ann/1.jpg", "set/bob/1.jpg", "carl/1.jpg", "carl/old/2.jpg", "carl/new/3.jpg"
+    )
+    touch(root, "dora/all/1.jpg", "dora/all/2.jpg")
+    assert find_photos([root], []).nested == ["set"]
+    assert find_photos([], [root]).nested == []
+
+
+def test_the_console_and_the_report_tell_of_them_too(make, tmp_path, out):
+    write_people(tmp_path / "above" / "set")
+    said = []
+    make(tmp_path / "above", tell=said.append, settings={"filter_people": False})
+    assert said[0].startswith(f"{tmp_path / 'above' / 'set'}: all its photos lie in folders within, and are")
+    assert "taken for one person's: <code>set</code>" in (out / "report.html").read_text()

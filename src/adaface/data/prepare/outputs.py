@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from adaface.data.layout import CARD
-from adaface.data.prepare.settings import looking
+from adaface.data.prepare.settings import looking, shown
 from adaface.errors import ConfigError, WriteError
 from adaface.files import half_written, held, write_atomic
 
 NOTE, WORK, LOCK = "prepare.json", ".work", ".adaface-prepare.lock"
 KIND, VERSION = "adaface-prepare", 1
 BEGUN, DONE = "begun", "done"
+FOLLOWS = "least_similarity"  # a setting that follows from others
 LOOKS_KEPT = "looks_kept"  # in the note of a finished data set
 RESULT = {"photos": int, "kept": int, "people": int, "rejected": dict, "empty": list, "passed_over": int}
 RESULT |= {"hash": str}  # what a finished run writes down
@@ -140,7 +141,10 @@ def _is_whole(note: dict[str, Any]) -> bool:
 def _check_settings(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
     names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     if names:
-        changes = ", ".join(f"{name} was {before.get(name)}, now {now.get(name)}" for name in names)
+        told = [name for name in names if name != FOLLOWS] or names
+        changes = ", ".join(
+            f"{name} was {shown(before.get(name))}, now {shown(now.get(name))}" for name in told
+        )
         raise ConfigError(
             f"{out}: begun with other settings ({changes}). Give the same ones to go on, --restart to make "
             "it anew, or choose another folder"

@@ -56,6 +56,7 @@ CHUNK, FEW, SMALL_CHUNK = (
     8,
 )  # photos a chunk; of few photos, smaller ones, so that all workers have some
 
+NAMED = 3  # folders that the console names; the report names all
 BYTES_A_PIXEL = 0.6  # of a crop with its mask, encoded: from 0.3 of small old photos to 1 of sharp ones
 Runner = Callable[[Sequence[Chunk], Stage], None]
 Tell = Callable[[str], None]
@@ -114,6 +115,11 @@ def prepare(request: Request, run: Runner = run_chunks, tell: Tell = lambda word
     out = Path(request.out).expanduser().resolve()  # workers may stand in another folder
     found = find_photos(request.data_roots, request.mixed_roots)
     check_places(out, [Path(root).expanduser() for root in (*request.data_roots, *request.mixed_roots)])
+    for name in found.nested[:NAMED]:
+        tell(
+            f"{found.folders[name]}: all its photos lie in folders within, and are taken for one person's. "
+            "If each of these is a person's, stop, and give this folder instead of the one above it"
+        )
     given = {} if request.person_types is None else read_person_types(request.person_types)
     people = dict.fromkeys(photo.person for photo in found.photos if not photo.mixed)
     if strangers := nobody(given, found.folders):

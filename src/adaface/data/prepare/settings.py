@@ -62,6 +62,14 @@ def looking(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name not in JUDGING}
 
 
+def shown(value: object) -> str:
+    """A recorded setting as people write it."""
+    if isinstance(value, Mapping):
+        return "(" + ", ".join(f"{name} {shown(one)}" for name, one in value.items()) + ")"
+    words = {None: "none", True: "yes", False: "no"}
+    return words[value] if value is None or isinstance(value, bool) else str(value)
+
+
 def digest(data: object) -> str:
     """One hex digest of anything JSON can hold."""
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()

@@ -20,13 +20,15 @@ class Found:
     """What lies in the folders.
 
     photos: in their final order. rejected: photos and folders that cannot be used, known without opening any.
-    empty: people without a photo. passed_over: other files that were not looked at. folders: person -> the
+    empty: people without a photo. nested: people all of whose photos lie in two or more folders of theirs;
+    perhaps these are the people. passed_over: other files that were not looked at. folders: person -> the
     folder of their photos, for facts that lie beside them.
     """
 
     photos: list[Photo] = field(default_factory=list)
     rejected: list[tuple[Photo, Rejection]] = field(default_factory=list)
     empty: list[str] = field(default_factory=list)
+    nested: list[str] = field(default_factory=list)
     passed_over: list[str] = field(default_factory=list)
     folders: dict[str, Path] = field(default_factory=dict)
 
@@ -121,6 +123,9 @@ def _person(found: Found, root: Path, folder: Path, label: str, name: str, mixed
     found.photos += sorted(photos, key=lambda photo: photo.path)
     if not photos and not troubles:
         found.empty.append(name)
+    below = {photo.file.relative_to(folder).parts[:-1][:1] for photo in photos}
+    if not mixed and len(below) > 1 and () not in below:
+        found.nested.append(name)
     _report(found, troubles, root, label, name)
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 
 from adaface.data.prepare.judging.judge import Verdict
 from adaface.data.prepare.judging.people import PersonSummary
+from adaface.data.prepare.settings import shown
 from adaface.data.prepare.sources import Found
 from adaface.data.prepare.telling.reasons import REASONS
 from adaface.data.record import Photo, Rejection
@@ -104,17 +105,9 @@ def _page(report: Report) -> Iterator[str]:
     yield from _cards(report)
     yield from _people(report)
     yield "<h2>Settings</h2><p class=small>" + ", ".join(
-        f"{_text(name)} {_text(_shown(value))}" for name, value in report.settings.items()
+        f"{_text(name)} {_text(shown(value))}" for name, value in report.settings.items()
     )
     yield "</p></body></html>"
-
-
-def _shown(value: object) -> str:
-    """A setting as people write it."""
-    if isinstance(value, Mapping):
-        return "(" + ", ".join(f"{name} {_shown(one)}" for name, one in value.items()) + ")"
-    words = {None: "none", True: "yes", False: "no"}
-    return words[value] if value is None or isinstance(value, bool) else str(value)
 
 
 def _by_code(report: Report) -> Iterator[str]:
@@ -131,6 +124,11 @@ def _notes(report: Report) -> Iterator[str]:
     found = report.found
     if found.empty:
         yield f"<p>Without any photo: {_list(found.empty)}.</p>"
+    if found.nested:
+        yield (
+            f"<p>All photos lie in deeper folders, and were taken for one person's: {_list(found.nested)}. "
+            "If each of these folders is a person's, give the folder that they lie in.</p>"
+        )
     if found.passed_over:
         why = "for these are no photos by their names, or links to what is found anyway"
         yield f"<p>Not looked at, {why}: {_list(found.passed_over)}.</p>"
