@@ -247,9 +247,11 @@ def _judge(run: _Run, subjects: Sequence[Subject], texts: Sequence[str]) -> Judg
     request = run.request
     run.tell("Opening the scorers", 0, 0)
     device = choose_device(request.models.get("device", "auto"))
+    named = request.protocol
     chosen = scorers(
-        request.stack, analyzer=run.analyzer, clip=request.clip, dino=request.dino, second=request.second,
-        device=device,
+        request.stack, analyzer=run.analyzer, clip=request.clip or named.clip,
+        dino=request.dino or named.dino, second=request.second, device=device,
+        required=(request.clip or request.dino) is not None,
     )  # fmt: skip
     return Judge(chosen, World(tuple(subjects), tuple(texts)))
 

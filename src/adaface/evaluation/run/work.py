@@ -23,7 +23,7 @@ from adaface.pipelines.personalizer import Personalizer
 from adaface.pipelines.settings import Settings
 
 Key = tuple[str, tuple[str, ...], str, int]
-SCORED_AT_ONCE = 64  # pictures, in whole groups of seeds; memory
+SCORED_AT_ONCE = 32  # pictures, in whole groups of seeds
 
 
 @dataclass(eq=False)
@@ -237,6 +237,7 @@ def work_through(
 ) -> None:
     """Draw what is missing and score it, one cast of one variant after another; no painter draws nothing."""
     done, total = 0, sum(len(unit.pictures) for unit in units)
+    waiting: list[Picture] = []  # drawn, and not looked at by the scorers, which like many at once
     for unit in units:
         if painter is not None:
             started = time.perf_counter()
@@ -244,9 +245,13 @@ def work_through(
             painter(unit, missing)
             clock.draw_s += time.perf_counter() - started
             clock.drawn += len(missing)
-        score_all(book, unit.pictures, judge, clock)
+        waiting += unit.pictures
+        if len(waiting) >= SCORED_AT_ONCE:
+            score_all(book, waiting, judge, clock)
+            waiting = []
         done += len(unit.pictures)
         tell("Drawing and scoring" if painter is not None else "Scoring", done, total)
+    score_all(book, waiting, judge, clock)
 
 
 def score_anchors(folder: Path, judge: Judge, seed: int) -> None:

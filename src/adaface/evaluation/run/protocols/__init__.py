@@ -16,12 +16,15 @@ MINI, MINI_GATES, SHORT, PAIRS, ADAFACE_2024 = "mini", "mini-gates", "short", "p
 class Protocol:
     """A named way to evaluate.
 
-    num_images: seeds of each prompt where nothing is said. about: what it is, in a line.
+    num_images: seeds of each prompt where nothing is said. about: what it is, in a line. clip, dino: models
+    that score where the user names none, if they can be had.
     """
 
     name: str
     about: str
     num_images: int = 2
+    clip: str | None = None
+    dino: str | None = None
 
 
 PROTOCOLS: Mapping[str, Protocol] = {
@@ -31,7 +34,13 @@ PROTOCOLS: Mapping[str, Protocol] = {
         Protocol(MINI_GATES, "as mini, and the table of gates on held-out people (--data)", 2),
         Protocol(SHORT, "12 prompts of four kinds: scene, clothes, action, style", 2),
         Protocol(PAIRS, "two people in a picture: each subject with the next one", 2),
-        Protocol(ADAFACE_2024, "47 prompts and 4 samples each, the structure and size of the authors'", 4),
+        Protocol(
+            ADAFACE_2024,
+            "47 prompts and 4 samples each, the structure and size of the authors'",
+            4,
+            clip="hub:openai/clip-vit-base-patch32",
+            dino="hub:facebook/dino-vits16",
+        ),
     )
 }
 
