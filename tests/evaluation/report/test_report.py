@@ -14,7 +14,7 @@ from adaface.errors import MissingExtra
 from adaface.evaluation import report
 from adaface.evaluation.folder import open_run
 from adaface.evaluation.report import plots
-from adaface.evaluation.report.page import grid, headline, interval, number, percent, render, signed
+from adaface.evaluation.report.page import grid, headline, interval, number, percent, percents, render, signed
 from adaface.evaluation.report.thumbnails import thumbnail
 from adaface.evaluation.summary import summarize
 from tiny_evaluation import COLUMNS, photos, picture, some_pictures, write_run
@@ -214,6 +214,9 @@ def test_numbers_read_well():
     assert interval({"low": 0.1, "high": 0.2}) == "[0.100, 0.200]"
     assert interval({"low": 1.0, "high": 1.0}) == "(all alike)"
     assert interval({"low": None, "high": None}) == ""
+    assert percents({"low": -0.1, "high": 0.2}) == "[−10, 20]"
+    assert percents({"low": 1.0, "high": 1.0}) == "(all alike)"
+    assert percents(None) == ""
 
 
 def test_pictures_against_others_photos_are_a_similarity_less_its_margin():

@@ -85,6 +85,8 @@ def percents(row: Mapping[str, Any] | None) -> str:
     """The 95 % interval of a share as text, in per cent; empty where there is none."""
     if row is None or row["low"] is None:
         return ""
+    if row["low"] == row["high"]:
+        return "(all alike)"
     return f"[{100 * row['low']:.0f}, {100 * row['high']:.0f}]".replace("-", "−")
 
 
