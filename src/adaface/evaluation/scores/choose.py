@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from adaface.errors import AdaFaceError, ConfigError, MissingExtra
 from adaface.evaluation.face_similarity import strangers_of
@@ -86,13 +86,23 @@ def _face_scorers(
 
 
 def _who(stack: Stack, analyzer: FaceAnalyzer) -> dict[str, str]:
-    """The analyser's networks, and the strangers, with their digests."""
-    paths: dict[str, Any] = {
-        f"face recogniser {analyzer.recognizer.name}": getattr(analyzer.recognizer, "path", None),
-        f"face detector {type(analyzer.detector).__name__}": getattr(analyzer.detector, "path", None),
-        "strangers": stack.path("strangers") if "strangers" in stack.roles else None,
+    """The analyser's networks, and the strangers, with digests and licences as far as they are known."""
+    recognizer, detector = analyzer.recognizer, analyzer.detector
+    spec = getattr(recognizer, "spec", None)
+    found = {
+        f"face recogniser {recognizer.name}": (
+            getattr(recognizer, "path", None),
+            getattr(spec, "licence", ""),
+        ),
+        f"face detector {type(detector).__name__}": (getattr(detector, "path", None), ""),
     }
-    return {name: f"sha256 {sha256(path)}" for name, path in paths.items() if path is not None}
+    if "strangers" in stack.roles:
+        found["strangers"] = (stack.path("strangers"), stack.roles["strangers"].licence)
+    return {name: _told(path, licence) for name, (path, licence) in found.items() if path is not None}
+
+
+def _told(path: Path, licence: str = "") -> str:
+    return f"sha256 {sha256(path)}{f'; {licence}' if licence else ''}"
 
 
 def _second(
@@ -119,7 +129,7 @@ def _second(
         )
     again = CropRecogniser(network)
     again.name = re.sub(r"\W+", "_", network.name)
-    return again, {f"second recogniser {again.name}": f"sha256 {sha256(network.path)}"}, None
+    return again, {f"second recogniser {again.name}": _told(network.path, network.spec.licence)}, None
 
 
 def _clip_scorers(
@@ -138,21 +148,23 @@ def _clip_scorers(
     if "clip" not in stack.roles:
         note = f'no text match: the stack "{stack.name}" has no CLIP model. Name one with --clip'
         return [*notes, Absent(note)]
-    return [_clip(stack.path("clip"), device), *notes]
+    return [_clip(stack.path("clip"), device, stack.roles["clip"].licence), *notes]
 
 
-def _clip(folder: Path, device: "str | torch.device") -> Scorer:
+def _clip(folder: Path, device: "str | torch.device", licence: str = "") -> Scorer:
     from adaface.evaluation.scores.clip import ClipScores
-    from adaface.evaluation.scores.pretrained import digest
+    from adaface.evaluation.scores.pretrained import weights_file
     from adaface.evaluation.text_match import ClipScorer
 
     scorer = ClipScorer.from_pretrained(folder, device=device)
-    return ClipScores(scorer, {"CLIP": digest(folder, "a CLIPModel")})
+    return ClipScores(scorer, {"CLIP": _told(weights_file(folder, "a CLIPModel"), licence)})
 
 
 def _dino(dino: str | Path, device: "str | torch.device") -> Scorer:
     from adaface.evaluation.scores.dino import WHAT, DinoScores
-    from adaface.evaluation.scores.pretrained import digest, model_folder
+    from adaface.evaluation.scores.pretrained import model_folder, weights_file
 
     folder = model_folder(dino)
-    return DinoScores.from_pretrained(folder, device=device, provenance={"DINO": digest(folder, WHAT)})
+    return DinoScores.from_pretrained(
+        folder, device=device, provenance={"DINO": _told(weights_file(folder, WHAT))}
+    )

@@ -51,11 +51,12 @@ FACES = (
     Column(
         "percentile",
         "Percentile among strangers",
-        "How many of the stack's strangers, in per cent, the face is less like than the person. A face of "
-        "nobody in particular has about 50; a picture without a face counts as 0.",
+        "How many of the stack's strangers, in per cent, the face is less like than the person. A real "
+        "face of nobody in particular has about 50. Pictures of one source are alike, though, so that "
+        "drawn faces may have far more with drawn photos: look at the figure of other people's photos, "
+        "too. A picture without a face counts as 0.",
         high=100.0,
         anchored=True,
-        chance=50.0,
     ),
     Column(
         "assignment",

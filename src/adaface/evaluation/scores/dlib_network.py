@@ -65,7 +65,7 @@ class DlibNetwork(nn.Module):
             reader.fill(conv)
         weight = reader.take((network.head.in_features, DIM))
         network.head.weight = nn.Parameter(weight.reshape(-1, DIM).T.contiguous())
-        return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        return network.eval().requires_grad_(False)
 
     def forward(self, chips: Tensor) -> Tensor:
         """Chips (F, 150, 150, 3) in RGB order, 0..255 -> (F, 128), not of unit length."""
@@ -99,6 +99,7 @@ class _Reader:
         both = self.take((weights + channels,))
         scale, shift = self.take((2 * channels,)).split(channels)
         kernel = both[:weights].view_as(conv.weight) * scale.view(-1, 1, 1, 1)
+        kernel = kernel.contiguous(memory_format=torch.channels_last)  # as chips are: a tenth faster
         assert conv.bias is not None
         conv.weight, conv.bias = nn.Parameter(kernel), nn.Parameter(both[weights:] * scale + shift)
 

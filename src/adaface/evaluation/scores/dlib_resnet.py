@@ -42,8 +42,8 @@ class DlibRecogniser:
         """Version and digests of what it is made of."""
         version = self._dlib.__version__
         return {
-            "second recogniser dlib": f"dlib {version}, {NETWORK} sha256 {sha256(weights(NETWORK))}",
-            "its landmarks": f"{SHAPES} sha256 {sha256(weights(SHAPES))}",
+            "second recogniser dlib": f"dlib {version}, {NETWORK} sha256 {sha256(weights(NETWORK))}; CC0",
+            "its landmarks": f"{SHAPES} sha256 {sha256(weights(SHAPES))}; CC0",
         }
 
     @torch.no_grad()

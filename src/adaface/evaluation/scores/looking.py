@@ -30,5 +30,6 @@ def look(source: ImageSource, analyzer: FaceAnalyzer) -> Look:
     scale = ENLARGE_TO / max(pixels.shape[:2])
     if scale > 1:
         height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
-        pixels = np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_CUBIC))
+        pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_CUBIC)
+    pixels = np.ascontiguousarray(pixels)  # dlib takes no other
     return Look(pixels, tuple(analyzer.faces(pixels)[:MOST]))

@@ -8,7 +8,6 @@ from transformers import AutoConfig
 
 from adaface.checkpoints.tensors import open_tensors
 from adaface.errors import FormatError, MissingFileError, WrongModelError
-from adaface.files import sha256
 from adaface.pipelines.quiet import quiet
 from adaface.sources.hub import folder_of
 from adaface.sources.places import HubPlace, find_local, parse_place
@@ -75,8 +74,3 @@ def _load(folder: Path, path: Path, config: Any, kind: Any, options: dict[str, A
         return kind.from_pretrained(folder, output_loading_info=True, **given, **options)
     tensors = dict(open_tensors(path))
     return kind.from_pretrained(None, config=config, state_dict=tensors, output_loading_info=True, **options)
-
-
-def digest(folder: Path, what: str) -> str:
-    """SHA-256 of the model's weights, as reports print it. Raises as `weights_file`."""
-    return f"sha256 {sha256(weights_file(folder, what))}"

@@ -1,7 +1,7 @@
 """Photos of the subjects -> what each recogniser knows of them. Letters: R photos, D_id."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -38,11 +38,11 @@ def galleries(
     for subject in subjects:
         if subject.broad_class != "person":
             continue
-        found = _Photos(subject, analyzer)
+        found = _Photos(subject, analyzer, recognisers)
         notes += found.notes()
-        for one, recogniser in zip(known, recognisers, strict=True):
-            one.scored |= _named(subject, found.vectors(recogniser, subject.references))
-            one.given |= _named(subject, found.vectors(recogniser, subject.given))
+        for which, one in enumerate(known):
+            one.scored |= _named(subject, found.vectors(which, subject.references))
+            one.given |= _named(subject, found.vectors(which, subject.given))
         if subject.id_embedding is not None and not subject.references:
             vector, note = _ready(subject, subject.id_embedding, analyzer)
             notes.append(note)
@@ -54,32 +54,43 @@ def galleries(
     return pairs, notes
 
 
-class _Photos:
-    """The subject's face in each of their photos."""
+@dataclass(frozen=True, eq=False)
+class _Photo:
+    """The faces of a photo, and their vectors (F, D_id) by each recogniser. Its pixels are not kept."""
 
-    def __init__(self, subject: Subject, analyzer: FaceAnalyzer) -> None:
+    faces: tuple[Face, ...]
+    vectors: tuple[Floats, ...]
+
+
+class _Photos:
+    """The subject's face in each of their photos that show one."""
+
+    def __init__(self, subject: Subject, analyzer: FaceAnalyzer, recognisers: Sequence[Recogniser]) -> None:
         self.subject = subject
         self._faults: list[str] = []
         self._unreadable: list[str] = []
-        self._looks = {path: self._look(path, analyzer) for path in {*subject.given, *subject.scored}}
+        self._photos: dict[Path, _Photo] = {}
+        for path in dict.fromkeys((*subject.given, *subject.scored)):
+            seen = self._look(path, analyzer)
+            if seen is not None:
+                self._photos[path] = _Photo(seen.faces, tuple(r.embed([seen])[0] for r in recognisers))
         self._same_person: float | None = getattr(analyzer.recognizer, "same_person", None)
         self._identity = self._who()
-        self._faces = {path: self._face(seen) for path, seen in self._looks.items() if seen is not None}
+        self._mine = {path: self._index(photo.faces) for path, photo in self._photos.items()}
 
-    def vectors(self, recogniser: Recogniser, paths: Iterable[Path]) -> list[Floats]:
-        """A vector (D_id,) for each photo with a face."""
-        looks = [(self._looks[path], self._faces[path]) for path in paths if path in self._faces]
-        seen = [replace(one, faces=(face,)) for one, face in looks if one is not None]
-        return [rows[0] for rows in recogniser.embed(seen)]
+    def vectors(self, which: int, paths: Iterable[Path]) -> list[Floats]:
+        """A vector (D_id,) by the recogniser number `which` for each photo with a face."""
+        return [self._photos[path].vectors[which][self._mine[path]] for path in paths if path in self._photos]
 
     def notes(self) -> list[str]:
         """What a reader of the figures should know of these photos."""
         subject = self.subject
         notes = [*self._unreadable, *(f"{subject.name}: {fault}" for fault in self._faults)]
-        if subject.references and not any(path in self._faces for path in subject.references):
+        if subject.references and not any(path in self._photos for path in subject.references):
             notes.append(f"{subject.name}: no photo to compare with: no similarity is told")
         if self._same_person is not None and self._identity is not None and subject.apart:
-            own = [self._faces[p].similarity(self._identity) for p in subject.scored if p in self._faces]
+            faces = [self._photos[p].faces[self._mine[p]] for p in subject.scored if p in self._photos]
+            own = [face.similarity(self._identity) for face in faces]
             low = sum(value < self._same_person for value in own)
             if low:
                 notes.append(
@@ -104,8 +115,8 @@ class _Photos:
         """The person's mean over the given photos, which says whose face is meant in photos of several."""
         if self.subject.id_embedding is not None:
             return self.subject.id_embedding
-        seen = [(path, self._looks[path]) for path in self.subject.given]
-        candidates = [Candidates(str(path), one.faces) for path, one in seen if one is not None]
+        given = [path for path in self.subject.given if path in self._photos]
+        candidates = [Candidates(str(path), self._photos[path].faces) for path in given]
         if not candidates:
             return None
         try:
@@ -114,11 +125,12 @@ class _Photos:
             self._faults.append(f"{error}")
             return None
 
-    def _face(self, seen: Look) -> Face:
+    def _index(self, faces: Sequence[Face]) -> int:
+        """Which face of a photo is the subject's: the likest to the given photos, else the largest."""
         identity = self._identity
-        if identity is None or identity.shape != seen.faces[0].id_embedding.shape:
-            return seen.faces[0]
-        return max(seen.faces, key=lambda face: face.similarity(identity))
+        if identity is None or identity.shape != faces[0].id_embedding.shape:
+            return 0
+        return max(range(len(faces)), key=lambda k: faces[k].similarity(identity))
 
 
 def _named(subject: Subject, vectors: Sequence[Floats]) -> dict[str, Floats]:
