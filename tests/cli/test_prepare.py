@@ -33,7 +33,9 @@ def raw(tmp_path):
 def test_it_prints_what_was_kept_and_where_to_look(raw, tmp_path):
     said = run("prepare", raw, tmp_path / "out", "--size", 64, "--workers", 1).stdout
     assert "2 of 3 photos kept, of 2 people" in said
-    assert "1  not_a_picture      The file is not a picture, whatever its name says." in said
+    assert (
+        "1  not_a_picture      The file is no picture that can be read here, whatever its name says." in said
+    )
     assert f"Why of each photo, with pictures: {tmp_path / 'out' / 'report.html'}" in said
     assert f"Next: adaface train smoke --data {tmp_path / 'out'}" in said
     again = run("prepare", raw, tmp_path / "out", "--size", 64).stdout
@@ -110,6 +112,15 @@ def test_ray_takes_an_address_or_none(monkeypatch, raw, tmp_path):
         run("prepare", *arguments)
     assert asked == [([raw], ray) for ray in (None, "local", "local", "auto", "10.0.0.1:6379")]
     assert not ADDRESS.fullmatch("photos/") and ADDRESS.fullmatch("ray://head:10001")
+
+
+def test_latents_of_the_data_set_before_are_told(raw, tmp_path):
+    out, small = tmp_path / "out", ["--size", 64, "--parser", "none"]
+    run("prepare", raw, out, *small, "--latents", 1)
+    assert "latents" not in run("prepare", raw, out, *small).stderr
+    (raw / "carl" / "1.png").unlink()
+    said = run("prepare", raw, out, *small, "--restart").stderr
+    assert "latents.safetensors: of the data set that lay here before. Give --latents K" in said
 
 
 def test_no_folder_at_all_is_told_as_typer_does():

@@ -5,6 +5,7 @@ out.
 import re
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from typer.core import TyperCommand
 
 from adaface.cli import options
 from adaface.cli.console import mistakes_told, out as stdout, print_json, progress, say
-from adaface.errors import ConfigError
+from adaface.errors import ConfigError, DatasetError
 
 if TYPE_CHECKING:
     from adaface.data.prepare.looking.stage import NamedAnalyzer, Stage
@@ -195,6 +196,8 @@ def _run(request: "Request", given: _Options) -> None:
     result = _result(done, round(time.perf_counter() - started, 1))
     if given.latents:
         result["latents"] = str(_encode(done.out, given))
+    else:
+        _tell_old_latents(done.out)
     if given.as_json:
         print_json(result)
     else:
@@ -295,6 +298,19 @@ def _encode(folder: Path, given: _Options) -> Path:
         )
 
 
+def _tell_old_latents(folder: Path) -> None:
+    """Say that latents which lie there are of no use any more; they are large, and nothing else tells."""
+    if (folder / "latents.safetensors").exists():
+        from adaface.data.dataset import FaceDataset
+        from adaface.data.latents import LATENTS, LatentCache
+
+        of_this = False
+        with suppress(DatasetError):  # they are damaged
+            of_this = LatentCache.there(FaceDataset(folder))
+        if not of_this:
+            say(f"{folder / LATENTS}: of the data set that lay here before. Give --latents K, or delete it")
+
+
 def _result(done: "Prepared", seconds: float) -> dict[str, Any]:
     return {
         "out": str(done.out), "photos": done.photos, "kept": done.kept, "people": done.people,
@@ -319,7 +335,8 @@ def _tell(done: "Prepared", result: dict[str, Any]) -> None:
     if done.empty:
         line(f"Without any photo: {', '.join(done.empty[:8])}{' ...' if len(done.empty) > 8 else ''}")
     if done.passed_over:
-        line(f"{done.passed_over} files or links were passed over; the report names them.")
+        what = "1 file or link was" if done.passed_over == 1 else f"{done.passed_over} files or links were"
+        line(f"{what} passed over; the report names them.")
     line(f"Why of each photo, with pictures: {result['report']}")
     line(f"What was made: {done.out / 'contact_sheet.jpg'}")
     line(f"Next: adaface train smoke --data {done.out}")

@@ -5,11 +5,11 @@ import json
 import re
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageFont
 
 from adaface.data.prepare.telling import report as report_module
 from adaface.data.prepare.telling.reasons import REASONS
-from adaface.data.prepare.telling.sheet import SIDE
+from adaface.data.prepare.telling.sheet import SIDE, fitting
 from tiny_photos import RED, YELLOW, photo, save
 
 
@@ -102,6 +102,18 @@ def test_the_sheet_shows_some_of_everybody(make, out):
     with Image.open(out / "contact_sheet.jpg") as sheet:
         assert sheet.width > 6 * SIDE
         assert sheet.getpixel((6 + SIDE // 2 + 4, 6 + SIDE // 2))[0] > 120  # Ann's red face
+
+
+def test_a_long_name_is_cut_where_its_tile_ends():
+    font = ImageFont.load_default(11)
+    assert fitting("Ann", font) == "Ann"
+    for name in (
+        "WWWWWWWWWWWWWWWWWWWW",
+        "iiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiii",
+        "Zoë \u4e2d" * 9,
+    ):
+        cut = fitting(name, font)
+        assert cut.endswith("..") and SIDE - 20 < font.getlength(cut) <= SIDE
 
 
 def test_a_rarer_reason_keeps_its_place_beside_a_common_one(make, raw, out, monkeypatch):

@@ -4,7 +4,7 @@ REASONS = {
     "unreadable_file": "The file could not be read from the disk.",
     "unreadable_folder": "The folder could not be opened, so nothing in it was looked at.",
     "empty_file": "The file holds nothing.",
-    "not_a_picture": "The file is not a picture, whatever its name says.",
+    "not_a_picture": "The file is no picture that can be read here, whatever its name says.",
     "broken_file": "The picture is cut off or broken.",
     "too_large": "The file is too large to be opened safely.",
     "no_person": "The photo lies beside the people's folders, so nothing says who it shows.",

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -50,11 +51,16 @@ def _tile(item: Kept) -> Image.Image:
         picture *= DARK + (1 - DARK) * person
     tile = Image.new("RGB", (SIDE, SIDE + LABEL), "white")
     tile.paste(Image.fromarray(np.rint(picture).clip(0, 255).astype(np.uint8)))
-    text = _fitting(item.photo.person)
-    ImageDraw.Draw(tile).text((1, SIDE + 1), text, fill="#57606a", font=ImageFont.load_default(11))
+    font = ImageFont.load_default(11)
+    ImageDraw.Draw(tile).text((1, SIDE + 1), fitting(item.photo.person, font), fill="#57606a", font=font)
     return tile
 
 
-def _fitting(name: str, most: int = 21) -> str:
+def fitting(name: str, font: Any, width: int = SIDE - 2) -> str:
+    """A name with no more letters than `width` pixels have room for."""
     name = name.encode("latin-1", "replace").decode("latin-1")  # what the built-in font has
-    return name if len(name) <= most else name[: most - 2] + ".."
+    if font.getlength(name) <= width:
+        return name
+    while name and font.getlength(f"{name}..") > width:
+        name = name[:-1]
+    return f"{name}.."
