@@ -136,6 +136,10 @@ def test_going_on_in_another_folder_is_a_mistake(whole):
     assert "leave out --out" in error("train", "--resume", whole, "-o", "other")
 
 
+def test_a_config_beside_resume_is_a_mistake(whole):
+    assert f"settings of {whole}: leave out smoke" in error("train", "smoke", "--resume", whole)
+
+
 def test_a_dry_run_says_what_it_would_take_and_writes_nothing(words, here):
     before = set(here.iterdir())
     told = run("train", *words, "--dry-run").stdout

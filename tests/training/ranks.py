@@ -1,5 +1,6 @@
 """What each process does in the tests of several processes; torchrun starts it with a folder for results."""
 
+import faulthandler
 import json
 import signal
 import sys
@@ -107,5 +108,6 @@ def endless(out: Path) -> None:
 
 
 if __name__ == "__main__":
+    faulthandler.enable()  # a process that dies says where it was
     torch.set_num_threads(1)
     {"all": main, "endless": endless}[sys.argv[1]](Path(sys.argv[2]))

@@ -182,7 +182,7 @@ def _fit(config: TrainConfig, run: Path, ranks: "Ranks", tell: Tell) -> "Progres
     def validate() -> float | None:
         value = recipe.validate()
         if value is not None:
-            row = {"step": meter.steps, "validation": value}
+            row = {"step": meter.steps, "validation": float(f"{value:.6g}")}
             MetricWriter(run).write(row)
             curves.write(row)
         return value

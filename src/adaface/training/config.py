@@ -65,7 +65,7 @@ def read_yaml(path: str | Path) -> Layer:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).replace('in "<unicode string>", ', "").split())
         raise ConfigError(f"{path}: not a YAML file ({reason}). Correct it there") from error
     if not isinstance(values, dict):
         raise ConfigError(f'{path}: holds no keys and values. Write lines like "batch: 8"')

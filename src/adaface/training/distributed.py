@@ -9,7 +9,7 @@ around it need none of these. Splitting the weights would cost messages at each 
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -117,6 +117,8 @@ def joined(device: str | torch.device | None = None) -> Iterator[Ranks]:
     try:
         talk = dist.new_group(backend="gloo", timeout=PATIENCE) if gpu else None
         yield Ranks(dist.get_rank(), dist.get_world_size(), local, place, talk)
+        with suppress(RuntimeError):  # a process that is gone is not waited for
+            dist.barrier(group=talk)  # nobody closes what another one still listens to
     finally:
         dist.destroy_process_group()
 

@@ -87,9 +87,11 @@ def run(
         named = {key: str(value) for key, value in given.items() if value is not None}
         over = Layer("key=value", {**read_overrides(names[1:]).values, **named})
         if resume is not None:
-            over = Layer("key=value", {**read_overrides(names).values, **named})
             if dry_run or folder is not None:
                 raise ConfigError("--resume goes on in its own folder: leave out --out and --dry-run")
+            if names and "=" not in names[0]:
+                raise ConfigError(f"--resume goes on with the settings of {resume}: leave out {names[0]}")
+            over = Layer("key=value", {**read_overrides(names).values, **named})
             _go(resume, None, over, as_json)
             return
         if not names or "=" in names[0]:
