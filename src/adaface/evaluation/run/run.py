@@ -236,7 +236,7 @@ def _about_pictures(pictures: Sequence[Picture]) -> dict[str, Any]:
 def _told_of(book: Book, missing: Sequence[Picture]) -> list[str]:
     notes = []
     if book.dropped:
-        notes.append("a half-written line of the manifest was dropped, and its picture made again")
+        notes.append("a half-written line of the manifest was dropped; its picture was looked for again")
     gone = sum(one.key in book.known and not one.sha256 for one in missing)
     if gone:
         notes.append(f"{gone} pictures were gone or changed, and were drawn again")
