@@ -6,7 +6,7 @@ import stat
 import pytest
 
 from adaface.errors import MissingFileError, WriteError
-from adaface.files import digest, sha256, write_atomic
+from adaface.files import digest, half_written, held, sha256, write_atomic
 
 
 def write(text: str):
@@ -75,3 +75,33 @@ def test_a_safetensors_file_has_the_permissions_of_any_other(tmp_path):
     other = write_atomic(tmp_path / "a.txt", write("a"))
     path = write_atomic(tmp_path / "a.safetensors", lambda beside: save_file({"a": torch.zeros(1)}, beside))
     assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(other.stat().st_mode)
+
+
+def test_what_a_killed_writer_left_is_known_by_its_name(tmp_path):
+    """And nothing else: neither other files' halves, nor a hidden file of somebody else."""
+
+    def killed(beside):
+        beside.write_text("half of i")
+        (tmp_path / f"{beside.name}").rename(tmp_path / "kept")
+        names.append(beside.name)
+
+    names: list[str] = []
+    with pytest.raises(WriteError):
+        write_atomic(tmp_path / "card[1].json", killed)
+    for name in (names[0], ".card[1].mine.json", ".other.0123456789abcdef.json", "card[1].json"):
+        (tmp_path / name).write_text("x")
+    assert half_written(tmp_path / "card[1].json") == [tmp_path / names[0]]
+
+
+@pytest.mark.parametrize("folder", [True, False])
+def test_a_place_is_held_by_one(tmp_path, folder):
+    place = tmp_path / "place"
+    if folder:
+        place.mkdir()
+    with held(place) as ours:
+        assert ours
+        with pytest.raises(BlockingIOError), held(place):
+            pass
+    with held(place) as ours:
+        assert ours
+    assert place.exists() == folder

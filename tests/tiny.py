@@ -8,6 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+PROMPT = "a photo of <person> in the meadow"
+PHOTO = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+MASK = np.zeros((64, 64), np.uint8)  # its right part
+MASK[:, 40:] = 255
+
 WORDS = [
     "photo",
     "of",

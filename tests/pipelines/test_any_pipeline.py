@@ -13,8 +13,8 @@ import tiny
 from adaface.pipelines.base import ddim
 from adaface.pipelines.personalizer import Personalizer
 from adaface.pipelines.quiet import quiet
+from tiny import PROMPT
 
-PROMPT = "a photo of <person> in the meadow"
 STEPS = 2
 QUIET = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
 

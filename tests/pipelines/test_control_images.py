@@ -21,11 +21,7 @@ from adaface.pipelines.manifest import Part
 from adaface.pipelines.personalizer import Personalizer
 from adaface.pipelines.stack import Stack, write_manifest
 from compare import farthest
-
-PROMPT = "a photo of <person> in the meadow"
-PHOTO = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
-MASK = np.zeros((64, 64), np.uint8)
-MASK[:, 40:] = 255
+from tiny import MASK, PHOTO, PROMPT
 
 
 @pytest.fixture(scope="module")

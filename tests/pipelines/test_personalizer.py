@@ -16,8 +16,7 @@ from adaface.pipelines.personalizer import Personalizer
 from adaface.pipelines.settings import Settings
 from adaface.prompt.embedding import embed_prompt
 from compare import farthest, pixels
-
-PROMPT = "a photo of <person> in the meadow"
+from tiny import PROMPT
 
 
 def own_loop(personalizer, prompt, person, settings, seed):

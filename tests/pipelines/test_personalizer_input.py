@@ -14,8 +14,7 @@ from adaface.identity.files import Identity
 from adaface.pipelines.personalizer import Personalizer
 from adaface.pipelines.settings import Settings
 from compare import pixels
-
-PROMPT = "a photo of <person> in the meadow"
+from tiny import PROMPT
 
 
 @pytest.mark.parametrize("arguments", [{}, {"photos": "a.jpg", "id_embedding": [1.0]}])

@@ -27,8 +27,7 @@ from adaface.pipelines.manifest import Part
 from adaface.pipelines.personalizer import Personalizer
 from adaface.pipelines.recognition import check_recognizer, recognizer_file
 from adaface.pipelines.stack import Stack, write_manifest
-
-PROMPT = "a photo of <person> in the meadow"
+from tiny import PROMPT
 
 
 @pytest.fixture

@@ -18,11 +18,8 @@ from adaface.pipelines.canvas.pictures import open_canvas
 from adaface.pipelines.guidance import linear_guidance
 from adaface.pipelines.personalizer import Personalizer
 from compare import farthest, pixels
+from tiny import MASK, PHOTO, PROMPT
 
-PROMPT = "a photo of <person> in the meadow"
-PHOTO = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
-MASK = np.zeros((64, 64), np.uint8)
-MASK[:, 40:] = 255
 WIDE = np.tile(PHOTO, (1, 2, 1))
 EDGE = np.zeros((64, 128), np.uint8)
 EDGE[:, :20] = 255
