@@ -14,8 +14,9 @@ from adaface.errors import MissingExtra
 from adaface.evaluation import report
 from adaface.evaluation.folder import open_run
 from adaface.evaluation.report import plots
-from adaface.evaluation.report.page import grid, headline, interval, number, percent, percents, render, signed
+from adaface.evaluation.report.page import grid, headline, render
 from adaface.evaluation.report.thumbnails import thumbnail
+from adaface.evaluation.report.wording import interval, number, percent, percents, signed
 from adaface.evaluation.summary import summarize
 from tiny_evaluation import COLUMNS, photos, picture, some_pictures, write_run
 
@@ -209,6 +210,7 @@ def test_a_run_without_faces_has_a_page_of_its_other_scores(tmp_path):
 def test_numbers_read_well():
     assert number(None) == "-"
     assert number(-0.1234) == "−0.123"
+    assert number(-0.0001) == "0.000"
     assert signed(0.1) == "+0.100"
     assert percent(0.456) == "46\u00a0%"
     assert interval({"low": 0.1, "high": 0.2}) == "[0.100, 0.200]"

@@ -8,6 +8,7 @@ from adaface.evaluation.folder import OpenedRun
 from adaface.evaluation.records import Column, Picture
 from adaface.evaluation.report.plots import likeness_columns, value_text
 from adaface.evaluation.report.thumbnails import thumbnail
+from adaface.evaluation.report.wording import interval, number, percent, percents, signed
 from adaface.evaluation.summary import margin_of
 from adaface.optional import require
 
@@ -56,43 +57,6 @@ def context(run: OpenedRun, summary: Mapping[str, Any]) -> dict[str, Any]:
         "synthetic": [s["name"] for s in run.subjects if s.get("synthetic")],
         "given_only": [s["name"] for s in run.subjects if not s.get("apart", True)],
     }
-
-
-def number(value: float | None, column: Column | None = None) -> str:
-    """A score as text: three digits behind the point, or one where it goes to a hundred."""
-    if value is None:
-        return "-"
-    digits = 1 if column is not None and column.high > 10 else 3
-    text = f"{value:.{digits}f}"
-    return text.replace("-", "−")
-
-
-def interval(row: Mapping[str, Any] | None, column: Column | None = None) -> str:
-    """The 95 % interval of an estimate as text; empty where there is none, in words where nobody differs."""
-    if row is None or row["low"] is None:
-        return ""
-    if row["low"] == row["high"]:
-        return "(all alike)"
-    return f"[{number(row['low'], column)}, {number(row['high'], column)}]"
-
-
-def percent(value: float) -> str:
-    """A share as text, in per cent."""
-    return f"{100 * value:.0f}\u00a0%".replace("-", "−")
-
-
-def percents(row: Mapping[str, Any] | None) -> str:
-    """The 95 % interval of a share as text, in per cent; empty where there is none."""
-    if row is None or row["low"] is None:
-        return ""
-    if row["low"] == row["high"]:
-        return "(all alike)"
-    return f"[{100 * row['low']:.0f}, {100 * row['high']:.0f}]".replace("-", "−")
-
-
-def signed(value: float, column: Column | None = None) -> str:
-    """A difference as text, with its sign."""
-    return ("+" if value >= 0 else "") + number(value, column)
 
 
 def headline(summary: Mapping[str, Any], column: Column) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def curve(parameter: str, points: Sequence[Mapping[str, Any]], summary: Mapping[
             axes.plot(*place, marker="*", markersize=19, color=ORANGE, markeredgecolor="white", zorder=5)
         label = f"{value_text(point['value'])}{' (recommended)' if usual else ''}"
         axes.annotate(label, place, (8, 6), textcoords="offset points", weight="bold" if usual else "normal")
-    axes.margins(x=0.12)
+    axes.margins(x=0.2, y=0.08)
     axes.set_xlabel(summary["columns"][text]["title"] + "  (further right: follows the prompt)")
     axes.set_ylabel(summary["columns"][identity]["title"])
     axes.set_title(parameter, loc="left", weight="bold")
