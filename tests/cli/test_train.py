@@ -72,6 +72,12 @@ def test_a_finished_run_goes_on_with_more_steps(words):
     assert report["step"] == 3
 
 
+def test_a_run_of_one_step_says_nothing_of_a_pace(words):
+    said = run("train", *words, "loop.steps=1", "loop.schedule.decay=constant", "-o", "mine").stderr
+    assert "done: 1 steps" in said
+    assert "images/s" not in said
+
+
 def test_a_run_goes_on_from_any_folder(words, here, faces, tmp_path_factory, monkeypatch):
     (here / "faces").symlink_to(faces)
     run(

@@ -10,6 +10,8 @@ from adaface.encoder.inverse import AdaFaceEncoder
 from adaface.errors import ConfigError, MissingFileError, WrongModelError, WrongRecognizerError
 from adaface.prompt.embedding import embed_prompt
 from adaface.recipes.base.photos import noisy_id
+from adaface.recipes.base.recipe import PhotoRecipe
+from adaface.recipes.reconstruct import Reconstruct
 from adaface.recipes.registry import open_recipe
 from adaface.training.plan import Part, StepPlan, step_generator
 from tiny_recipe import small
@@ -82,6 +84,24 @@ def test_only_the_encoder_gets_gradients(opened):
     whole(recipe, plan_of(recipe)).backward()
     assert all(p.grad is not None for p in recipe.models.encoder.layers.parameters())
     assert [p for part in recipe.frozen.values() for p in part.parameters() if p.grad is not None] == []
+
+
+def test_a_step_s_own_models_are_among_those_that_are_not_trained(opened, settings):
+    class Taught(Reconstruct):
+        frozen = property(lambda self: {"teacher": torch.nn.Linear(2, 2)})
+
+    plain = opened()
+    taught = PhotoRecipe(settings(), Taught, plain.models, plain.dataset)
+    assert taught.frozen.keys() - plain.frozen.keys() == {"teacher"}
+    assert taught.modules.keys() == {"encoder"}
+    taught.close()
+
+
+def test_a_step_knows_the_seed_of_each_sample(recipe):
+    plan = plan_of(recipe)
+    drawn = [recipe.photos.read(row, seed) for row, seed in zip(plan.rows, plan.seeds, strict=True)]
+    batch = recipe.photos.batch(drawn)
+    assert (batch.seeds, len(batch)) == (plan.seeds, len(plan.rows))
 
 
 def test_some_steps_bring_the_loss_of_the_same_draw_down(opened):

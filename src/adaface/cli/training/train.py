@@ -190,7 +190,7 @@ def _go(folder: Path, config: "TrainConfig | None", over: "Layer", as_json: bool
 def _tell_end(folder: Path, done: "Progress", last: "list[Pace]", as_json: bool) -> None:
     from adaface.training.checkpoint import latest
 
-    pace = last[-1] if last else None
+    pace = last[-1] if last and last[-1].images else None  # one step alone tells of no pace
     report: dict[str, Any] = {
         "run": str(folder),
         "finished": done.finished,
