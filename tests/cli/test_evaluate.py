@@ -62,7 +62,9 @@ def test_runs_are_put_side_by_side(here, people):
     told(people, "-o", "other", *QUICK, "--id-scale", 0.5)
     result = told("--compare", "one", "other", "-o", "both")
     assert (here / result["report"]).is_file()
-    assert "Comparison: both/" in run("evaluate", "--compare", "one", "other", "-o", "both").stdout
+    shown = run("evaluate", "--compare", "one", "other").stdout
+    assert "Comparison: out/comparison/" in shown
+    assert "Faces found" in shown
 
 
 def test_the_gates_of_the_mini_stack_stand_in_the_run(here, people, monkeypatch):

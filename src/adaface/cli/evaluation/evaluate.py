@@ -1,5 +1,6 @@
 """`adaface evaluate`: subjects x prompts x seeds -> pictures, scores and a report."""
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -9,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from adaface.cli import options
-from adaface.cli.console import mistakes_told, out as stdout, print_json, progress, say
+from adaface.cli.console import mistakes_told, print_json, progress, say
 from adaface.cli.evaluation.gates import check_data, gates_table
-from adaface.cli.evaluation.told import result_of, tell_result
+from adaface.cli.evaluation.told import result_of, tell_comparison, tell_result
 from adaface.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -40,7 +41,15 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    folder: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run.")] = Path("out/evaluation"),
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder of the run; usual is out/evaluation, and out/comparison with --compare.",
+            show_default=False,
+        ),
+    ] = None,
     protocol: Annotated[
         str | None,
         _option(
@@ -188,7 +197,7 @@ def evaluate(
     """
     with mistakes_told(as_json):
         if compare:
-            _compare([Path(one) for one in subjects or ()], folder, as_json)
+            _compare([Path(one) for one in subjects or ()], folder or Path("out/comparison"), as_json)
             return
         given_settings = {
             "steps": steps, "guidance_scale": guidance, "id_scale": id_scale, "height": height,
@@ -207,9 +216,9 @@ def evaluate(
         who, swept = _told_apart(subjects or (), sweep)
         opened = opening.load()
         request = Request(
-            folder=folder, stack=opened, protocol=find_protocol(protocol, opened), subjects=who,
-            people=people, splitting=Splitting(seed, given, keep_all),
-            about={} if about is None else read_about(about),
+            folder=folder or Path("out/evaluation"), stack=opened,
+            protocol=find_protocol(protocol, opened), subjects=who, people=people,
+            splitting=Splitting(seed, given, keep_all), about={} if about is None else read_about(about),
             prompts=_prompts(prompt, prompts), num_images=num_images, seed=seed,
             settings={name: value for name, value in given_settings.items() if value is not None},
             sweeps=swept, images=images, clip=clip, dino=dino, second=second, models=opening.arguments(),
@@ -277,7 +286,8 @@ def _compare(runs: Sequence[Path], folder: Path, as_json: bool) -> None:
             "RUN RUN"
         )
     page = compare.write(runs, folder)
+    figures = json.loads((page.parent / compare.JSON).read_text(encoding="utf-8"))
     if as_json:
-        print_json({"report": str(page), **compare.compare(runs)})
-        return
-    stdout.print(f"Comparison: {page}", highlight=False, markup=False, soft_wrap=True)
+        print_json({"report": str(page), **figures})
+    else:
+        tell_comparison(figures, page)

@@ -1,5 +1,6 @@
 """What `adaface evaluate` prints when it is done."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaface.cli.console import out as stdout, say
@@ -58,6 +59,31 @@ def tell_result(result: dict[str, Any]) -> None:
     )  # fmt: skip
 
 
+def tell_comparison(figures: dict[str, Any], page: Path) -> None:
+    """How other runs differ from the first one, on what they have in common, for people."""
+    from rich.table import Table
+
+    first = figures["first"]
+    for name, differences in figures["differences"].items():
+        table = Table("score", box=None, pad_edge=False)
+        for title in (first, name, "difference", "95 % interval", ""):
+            table.add_column(title.replace("[", r"\["), justify="right")
+        for column, figure in differences.items():
+            means = [figures["means"][run].get(column) for run in (first, name)]
+            cells = ["-" if mean is None else f"{mean['mean']:.3f}" for mean in means]
+            spread = _interval(figure["low"], figure["high"])
+            title = figures["columns"][column]["title"]
+            table.add_row(title, *cells, f"{figure['mean']:+.3f}", spread, figure["verdict"])
+        stdout.print(table)
+    for note in figures["notes"][:SHOWN_NOTES]:
+        say(f"Note: {note}", style="yellow")
+    stdout.print(f"Comparison: {page}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "-" if low is None or high is None else f"{low:.3f} to {high:.3f}"
+
+
 def _table(summary: dict[str, Any]) -> None:
     from rich.table import Table
 
@@ -66,12 +92,16 @@ def _table(summary: dict[str, Any]) -> None:
     for title in ("mean", "95 % interval", "people", *(name or "as it is" for name in variants)):
         table.add_column(title, justify="right")
     for name, figure in summary["overall"].items():
-        low, high = figure["low"], figure["high"]
-        interval = "-" if low is None else f"{low:.3f} to {high:.3f}"
         others = (summary["variants"][variant].get(name) for variant in variants)
         cells = ["-" if other is None else f"{other['mean']:.3f}" for other in others]
         title = summary["columns"][name]["title"]
-        table.add_row(title, f"{figure['mean']:.3f}", interval, str(figure["people"]), *cells)
+        table.add_row(
+            title,
+            f"{figure['mean']:.3f}",
+            _interval(figure["low"], figure["high"]),
+            str(figure["people"]),
+            *cells,
+        )
     stdout.print(table)
 
 
