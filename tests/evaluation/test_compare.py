@@ -103,6 +103,7 @@ def test_three_runs_are_each_compared_with_the_first(tmp_path):
     [
         (0.1, 0.3, "higher", "better"), (0.1, 0.3, "lower", "worse"), (-0.1, 0.3, "higher", "not sure"),
         (0.1, 0.3, "neither", "higher"), (-0.3, -0.1, "neither", "lower"), (None, None, "higher", "not sure"),
+        (1e-9, 3e-9, "higher", "none"),
     ],
 )  # fmt: skip
 def test_a_verdict_needs_an_interval_without_zero(low, high, better, words):
@@ -180,3 +181,10 @@ def test_people_who_are_all_scored_with_other_photos_are_named_in_the_error(tmp_
     ]
     with pytest.raises(ConfigError, match="ada are scored with other photos.*the same photos"):
         compare(places)
+
+
+def test_what_only_the_arithmetic_makes_is_no_difference(tmp_path):
+    first = [row(name, 0.1) for name in ("ada", "ben")]
+    found = compare(runs(tmp_path, first, [row("ada", 0.1 - 1e-8), row("ben", 0.1 - 2e-8)]))
+    change = found["differences"]["b"]["similarity"]
+    assert (change["verdict"], change["people_higher"]) == ("none", 0.5)

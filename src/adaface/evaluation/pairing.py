@@ -14,6 +14,7 @@ from adaface.evaluation.records import Column, Picture
 from adaface.evaluation.statistics import Estimate
 from adaface.evaluation.summary import between, estimates, identity_column, per_person, text_column
 
+NOTHING = 1e-6  # a difference below it is of the arithmetic: other batches, another order of sums
 Pair = tuple[tuple[str, ...], str]  # subjects and template: what two runs must both have
 
 
@@ -111,7 +112,12 @@ def _against(both: Common, name: str, first: str, pairs: set[Pair] | None) -> di
 
 
 def verdict(change: Estimate, column: Column) -> str:
-    """better or worse; higher or lower of a score without a good side; "not sure": its interval has 0."""
+    """better or worse; higher or lower of a score without a good side; "not sure": its interval has 0.
+
+    "none": no difference but what the arithmetic makes.
+    """
+    if max(abs(value or 0.0) for value in (change.mean, change.low, change.high)) < NOTHING:
+        return "none"
     if change.low is None or change.high is None or change.low <= 0 <= change.high:
         return "not sure"
     if column.better == "neither":
@@ -121,8 +127,12 @@ def verdict(change: Estimate, column: Column) -> str:
 
 def _higher(ours: Sequence[Picture], theirs: Sequence[Picture], name: str) -> float | None:
     after, before = per_person(ours, name), per_person(theirs, name)
-    signs = [np.sign(after[person] - before[person]) for person in after if person in before]
+    signs = [_sign(after[person] - before[person]) for person in after if person in before]
     return float(np.mean([(sign + 1) / 2 for sign in signs])) if signs else None
+
+
+def _sign(change: float) -> float:
+    return 0.0 if abs(change) < NOTHING else float(np.sign(change))
 
 
 def _pair(picture: Picture) -> Pair:

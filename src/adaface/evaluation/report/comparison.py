@@ -9,7 +9,7 @@ from adaface.evaluation.folder import OpenedRun
 from adaface.evaluation.pairing import Common, Pair
 from adaface.evaluation.records import Picture
 from adaface.evaluation.report import plots
-from adaface.evaluation.report.page import photos, render
+from adaface.evaluation.report.page import main_columns, photos, render
 from adaface.evaluation.report.thumbnails import data_urls, thumbnail
 
 MOST = 12  # rows of pictures: chosen by nobody, of the largest gains, of the largest losses
@@ -24,6 +24,7 @@ def page(runs: Mapping[str, OpenedRun], both: Common, figures: Mapping[str, Any]
         {
             "figures": figures,
             "columns": columns,
+            "main": [columns[name] for name in main_columns(figures, columns)],
             "settings": _settings(figures["runs"]),
             "rows": rows,
             "photos": _photos(runs, rows),

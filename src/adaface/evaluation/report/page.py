@@ -45,7 +45,7 @@ def context(run: OpenedRun, summary: Mapping[str, Any]) -> dict[str, Any]:
         "summary": summary,
         "columns": columns,
         "headlines": [headline(summary, columns[name]) for name in _headline_names(summary, columns)],
-        "main": _main_columns(summary, columns),
+        "main": [columns[name] for name in main_columns(summary, summary["overall"])],
         "likeness": likeness_columns(summary),
         "grid": grid(own),
         "cases": [_ends(summary, columns[name]) for name in (summary["identity"], summary["text"]) if name],
@@ -97,14 +97,15 @@ def _headline_names(summary: Mapping[str, Any], columns: Mapping[str, Column]) -
     return [name for name in dict.fromkeys(wanted) if name in columns and name in summary["overall"]]
 
 
-def _main_columns(summary: Mapping[str, Any], columns: Mapping[str, Column]) -> list[Column]:
-    """The columns of tables by person, prompt and so on: those with figures, as many as a page can hold."""
-    wanted = ["face_found", "similarity", "margin", summary["identity"], margin_of(summary["identity"] or "")]
-    wanted += ["assignment", summary["text"], "retrieval", "dino", "percentile", "clip_i", "copy_paste"]
-    known = [
-        columns[name] for name in dict.fromkeys(wanted) if name in columns and name in summary["overall"]
-    ]
-    return known[:MOST_COLUMNS]
+def main_columns(figures: Mapping[str, Any], overall: Mapping[str, Any]) -> list[str]:
+    """The columns of tables by person, prompt and so on: those with figures, as many as a page can hold.
+
+    figures: of a run or a comparison, with its `identity` and `text`. overall: column -> anything.
+    """
+    identity, text = figures["identity"], figures["text"]
+    wanted = ["face_found", "similarity", "margin", identity, margin_of(identity or ""), "assignment", text]
+    wanted += ["retrieval", "dino", "percentile", "clip_i", "copy_paste"]
+    return [name for name in dict.fromkeys(wanted) if name in overall][:MOST_COLUMNS]
 
 
 def grid(own: Sequence[Picture]) -> dict[str, Any]:
