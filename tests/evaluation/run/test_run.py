@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adaface.errors import ConfigError, FormatError
+from adaface.errors import ConfigError, FormatError, PromptError
 from adaface.evaluation.folder import ANCHORS, MANIFEST, RUN_JSON, read_pictures
 from adaface.evaluation.records import Column
 from adaface.evaluation.run import run as module
@@ -211,6 +211,13 @@ def test_other_settings_do_not_go_on_with_a_run(scorer, request_for):
     with pytest.raises(ConfigError, match="begun with other settings"):
         evaluate(request_for(settings={"steps": 2}))
     assert sorted(path.relative_to(folder) for path in folder.rglob("*")) == before
+
+
+def test_a_run_that_failed_before_its_first_picture_may_be_asked_for_differently(scorer, request_for):
+    too_long = PromptLine("a photo of " + "the red meadow at night " * 30 + "<person>")
+    with pytest.raises(PromptError, match="no room for the 16 rows of <alice>"):
+        evaluate(request_for(prompts=[too_long]))
+    assert evaluate(request_for(num_images=1)).drawn == 4
 
 
 def test_another_batch_size_goes_on_with_a_run(scorer, request_for):

@@ -13,7 +13,6 @@ from adaface.pipelines.stack import Stack
 
 VERSION = 1
 BEGUN, DONE = "begun", "done"
-OURS = {RUN_JSON, MANIFEST}
 
 
 def parts_of(stack: Stack, *roles: str) -> dict[str, dict[str, str]]:
@@ -33,7 +32,7 @@ def _part(stack: Stack, role: str) -> dict[str, str]:
 
 
 def before(folder: Path, request: Mapping[str, Any], stack: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The run.json of the same request, begun or done before; None for a new or empty folder.
+    """The run.json of the same request, begun or done before; None where nothing was drawn yet.
 
     request: what decides the pictures, as plain JSON. stack: its name and the digests of its parts.
     Raises ConfigError: the folder holds something else, a run of another stack, or one that was asked for
@@ -50,8 +49,11 @@ def before(folder: Path, request: Mapping[str, Any], stack: Mapping[str, Any]) -
     facts = dict(read_facts(folder))
     if facts.get("version") != VERSION or not isinstance(facts.get("request"), dict):
         raise FormatError(f"{folder / RUN_JSON}: of another version of adaface. Choose another folder (-o)")
+    asked = json.loads(json.dumps(request))
+    if not (folder / MANIFEST).is_file() and (facts["request"], facts.get("stack")) != (asked, stack):
+        return None  # nothing was drawn yet: a run that failed at once may be asked for differently
     _check_stack(folder, facts.get("stack", {}), stack)
-    _check_request(folder, facts["request"], json.loads(json.dumps(request)))
+    _check_request(folder, facts["request"], asked)
     return facts
 
 
