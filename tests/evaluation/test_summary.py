@@ -7,15 +7,9 @@ import pytest
 
 from adaface.errors import FormatError, MissingFileError
 from adaface.evaluation.folder import MANIFEST, RUN_JSON, line, open_run, read_pictures
+from adaface.evaluation.means import estimates, per_person, seed_sd
 from adaface.evaluation.records import Column
-from adaface.evaluation.summary import (
-    cases,
-    estimates,
-    identity_column,
-    per_person,
-    seed_sd,
-    summarize,
-)
+from adaface.evaluation.summary import cases, identity_column, summarize
 from tiny_evaluation import COLUMNS, photos, picture, some_pictures, write_run
 
 ONE, TWO = "a photo of <person>", "<person> in a meadow"

@@ -5,9 +5,9 @@ from dataclasses import asdict
 from typing import Any
 
 from adaface.evaluation.folder import OpenedRun
+from adaface.evaluation.means import estimates, per_person
 from adaface.evaluation.records import Column, Picture
 from adaface.evaluation.statistics import Estimate
-from adaface.evaluation.summary import estimates, per_person
 
 
 def curves(run: OpenedRun, columns: Sequence[Column]) -> dict[str, list[dict[str, Any]]]:

@@ -10,9 +10,10 @@ import numpy as np
 from adaface.errors import ConfigError
 from adaface.evaluation.curves import difference
 from adaface.evaluation.folder import OpenedRun, open_run
+from adaface.evaluation.means import estimates, per_person
 from adaface.evaluation.records import Column, Picture
 from adaface.evaluation.statistics import Estimate
-from adaface.evaluation.summary import between, estimates, identity_column, per_person, text_column
+from adaface.evaluation.summary import between, identity_column, text_column
 
 NOTHING = 1e-6  # a difference below it is of the arithmetic: other batches, another order of sums
 Pair = tuple[tuple[str, ...], str]  # subjects and template: what two runs must both have

@@ -1,7 +1,7 @@
 """RUN -> FIGURES: every score as a mean with its interval, by person, prompt, kind and variant."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from itertools import product
 from typing import Any
@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from adaface.evaluation.anchors import OTHER, SAME
+from adaface.evaluation.curves import curves
 from adaface.evaluation.folder import OpenedRun
 from adaface.evaluation.honesty import not_measured, notes
+from adaface.evaluation.means import Figures, bounded, estimates, per_person, per_prompt
 from adaface.evaluation.records import Column, Picture
 from adaface.evaluation.statistics import Estimate, share, widened
 
 CASES = 8  # best and worst pictures that are named
-Figures = dict[str, Any]  # column -> an estimate as JSON
 
 
 def summarize(run: OpenedRun) -> dict[str, Any]:
@@ -44,6 +45,7 @@ def summarize(run: OpenedRun) -> dict[str, Any]:
         "kinds_between": kinds_between(run, own, identity),
         "prompts": _by(own, lambda picture: picture.template, columns),
         "people": _people(own, columns),
+        "curves": curves(run, columns),
         "worst": {column.name: cases(own, column, worst=True) for column in (identity, text) if column},
         "best": {column.name: cases(own, column, worst=False) for column in (identity, text) if column},
         "without_face": [picture.file for picture in own if picture.scores.get("face_found") == 0],
@@ -76,52 +78,6 @@ def counts(run: OpenedRun, own: Sequence[Picture]) -> dict[str, int]:
         "unscored": sum(not picture.scores for picture in own),
         "dropped_lines": run.dropped,
     }
-
-
-def per_person(pictures: Iterable[Picture], name: str) -> dict[str, float]:
-    """Mean of each person: over seeds, then over prompts. Pictures of several count for the first one."""
-    groups: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for picture in pictures:
-        value = picture.scores.get(name)
-        if value is not None:
-            groups[picture.subjects[0]][picture.template].append(value)
-    return {
-        person: float(np.mean([np.mean(values) for values in of_prompts.values()]))
-        for person, of_prompts in groups.items()
-    }
-
-
-def estimates(pictures: Sequence[Picture], columns: Iterable[Column]) -> Figures:
-    """Column -> mean over people with its interval, and how many people and pictures it is of."""
-    found = {}
-    for column in columns:
-        estimate = bounded(Estimate.of(per_person(pictures, column.name).values()), column)
-        if estimate is not None:
-            scored = sum(picture.scores.get(column.name) is not None for picture in pictures)
-            found[column.name] = {**asdict(estimate), "people": estimate.n, "pictures": scored}
-            found[column.name]["seed_sd"] = seed_sd(pictures, column.name)
-    return found
-
-
-def seed_sd(pictures: Iterable[Picture], name: str) -> float | None:
-    """Standard deviation between the seeds of a person and prompt, pooled: how little one picture says.
-
-    None: no prompt has two seeds with a value.
-    """
-    groups: dict[object, list[float]] = defaultdict(list)
-    for picture in pictures:
-        value = picture.scores.get(name)
-        if value is not None:
-            groups[picture.group].append(value)
-    variances = [float(np.var(values, ddof=1)) for values in groups.values() if len(values) > 1]
-    return float(np.sqrt(np.mean(variances))) if variances else None
-
-
-def bounded(estimate: Estimate | None, column: Column) -> Estimate | None:
-    """The same with no end of its interval where the score cannot be."""
-    if estimate is None or estimate.low is None or estimate.high is None:
-        return estimate
-    return Estimate(estimate.mean, max(column.low, estimate.low), min(column.high, estimate.high), estimate.n)
 
 
 def anchored(run: OpenedRun, own: Sequence[Picture]) -> dict[str, Any]:
@@ -248,16 +204,6 @@ def _people(pictures: Sequence[Picture], columns: Sequence[Column]) -> dict[str,
             if estimate is not None:
                 found[name][column.name] = {**asdict(estimate), "prompts": estimate.n}
     return found
-
-
-def per_prompt(pictures: Iterable[Picture], name: str) -> dict[str, float]:
-    """Mean over the seeds of each prompt template."""
-    groups: dict[str, list[float]] = defaultdict(list)
-    for picture in pictures:
-        value = picture.scores.get(name)
-        if value is not None:
-            groups[picture.template].append(value)
-    return {template: float(np.mean(values)) for template, values in groups.items()}
 
 
 def cases(pictures: Sequence[Picture], column: Column, *, worst: bool, most: int = CASES) -> list[Figures]:

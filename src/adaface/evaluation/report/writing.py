@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-from adaface.evaluation.curves import curves
 from adaface.evaluation.folder import PLOTS, REPORT, SUMMARY, open_run
 from adaface.evaluation.report import plots
 from adaface.evaluation.report.page import context, render
@@ -18,7 +17,7 @@ def write(folder: str | Path) -> Path:
     Raises what `open_run` does. MissingExtra: jinja2 or matplotlib is not installed. WriteError.
     """
     run = open_run(folder)
-    summary = {**summarize(run), "curves": curves(run, run.columns)}
+    summary = summarize(run)
     write_text(run.folder / SUMMARY, json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
     drawn = plots.draw(run, summary)
     for name, picture in drawn.items():
