@@ -141,7 +141,7 @@ def _memory(recipe: "Experiment", stepper: Stepper, plan: StepPlan) -> Memory:
         averages=_bytes(stepper.weights.averages.values()) / MB,
         activations=0.0,
     )
-    counts = sorted({min(count, len(plan.rows)) for count in (1, 2)})
+    counts = sorted({max(1, min(count, len(plan.rows))) for count in (1, 2)})
     seen = [_activations(recipe, stepper, plan, count) / MB for count in counts]
     samples = len(stepper.parts[0].take(plan.rows))
     step = max(seen[-1], seen[0] + (seen[-1] - seen[0]) * (samples - 1))
