@@ -13,6 +13,7 @@ from PIL import Image
 from adaface.errors import MissingExtra
 from adaface.evaluation import report
 from adaface.evaluation.folder import open_run
+from adaface.evaluation.records import Column
 from adaface.evaluation.report import plots
 from adaface.evaluation.report.page import grid, headline, render
 from adaface.evaluation.report.thumbnails import thumbnail
@@ -198,6 +199,14 @@ def test_pictures_of_two_people_stand_under_both_names(tmp_path):
     text = page(tmp_path, [pair])
     assert "ada + ben" in text
     assert "count for the first one" in text
+
+
+def test_of_two_people_it_is_told_at_the_top_how_many_are_there(tmp_path):
+    both = Column("assignment", "Everybody has their own face", "", chance=0.75)
+    scores = {"face_found": 0.5, "assignment": 0.25}
+    pair = replace(picture("ada", ONE, 0, scores), subjects=("ada", "ben"))
+    text = page(tmp_path, [pair], columns=[asdict(COLUMNS[0]), asdict(both)])
+    assert "Of two people asked for, 50\u00a0% are there, and 25\u00a0%" in text
 
 
 def test_a_run_without_faces_has_a_page_of_its_other_scores(tmp_path):
