@@ -73,12 +73,15 @@ def test_the_gates_of_the_mini_stack_stand_in_the_run(here, people, monkeypatch)
     gate = gates.Gate(name="teacher: faces found", value=0.97, low=0.9, high=1.0, aim=0.9, note="of 64")
     monkeypatch.setattr(held, "held_out", lambda data, count, seed: (str(data), count))
     monkeypatch.setattr(measuring, "held_out_world", lambda data, stack: stack.name)
-    monkeypatch.setattr(gates, "measure", lambda personalizer, clip, world, chosen, *_: [gate])
+    measured = []
+    monkeypatch.setattr(gates, "measure", lambda *arguments: measured.append(arguments) or [gate])
     arguments = ("evaluate", people, "-o", "run", *QUICK, "--protocol", "mini-gates", "--data", "packs")
     assert "teacher: faces found: 0.970 [0.900, 1.000], aim 0.9: reached (of 64)" in run(*arguments).stdout
     (row,) = json.loads((here / "run" / "run.json").read_text())["gates"]
     assert (row["name"], row["passed"]) == (gate.name, True)
     assert gate.name in (here / "run" / "report.html").read_text()
+    run(*arguments)
+    assert len(measured) == 1
 
 
 def test_stopping_says_that_the_same_command_goes_on(people, monkeypatch):

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -247,7 +248,8 @@ def _run(request: "Request", data: Path | None, as_json: bool) -> None:
 
     check_data(request.protocol.name, data)
     if data is not None:
-        request = replace(request, more={"gates": gates_table(request.stack, data, request.models, say)})
+        gates = partial(gates_table, request.stack, data, request.models, say)
+        request = replace(request, more={"gates": gates})
     try:
         with _told(quiet=as_json) as tell:
             done = carry_out(request, tell)

@@ -32,7 +32,8 @@ class Request:
     num_images: seeds of each prompt, from `seed` on; None: the protocol's. settings: over the stack's
     recommended ones. sweeps: as `plan.parse_sweeps` takes them. images: a folder of pictures that somebody
     else made. clip, dino, second: as `scores.choose.scorers` takes them. models: keyword arguments of
-    `Personalizer.from_pretrained`. more: further entries of run.json, for the report.
+    `Personalizer.from_pretrained`. more: what makes further entries of run.json, for the report; each is made
+    once in a run.
     """
 
     folder: Path
@@ -52,7 +53,7 @@ class Request:
     dino: str | None = None
     second: str = "auto"
     models: Mapping[str, Any] = field(default_factory=dict)
-    more: Mapping[str, Any] = field(default_factory=dict)
+    more: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
 
     @property
     def seeds(self) -> range:

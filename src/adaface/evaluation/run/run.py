@@ -75,6 +75,10 @@ def evaluate(request: Request, tell: Tell = tell_nobody) -> Done:
             begun = {"state": BEGUN, "stack": stack, "request": asked}
             facts = _facts(run, _checked(run, _meet(run, begun)), asked, stack)
             write_facts(request.folder, facts)
+        for name, make in request.more.items():
+            if name not in facts:
+                facts[name] = make()
+                write_facts(request.folder, facts)
         return _carry_out(run, facts)
 
 
@@ -195,7 +199,7 @@ def _carry_out(run: _Run, facts: dict[str, Any]) -> Done:
     told += _told_of(book, missing)
     painter = _painter(run, subjects, book) if missing and request.images is None else None
     facts |= _about_pictures(pictures) | {"columns": [asdict(column) for column in judge.columns]}
-    facts |= {"provenance": judge.provenance, **request.more}
+    facts["provenance"] = judge.provenance
     clock = Clock(**facts.get("times", {}))
     before_it = (clock.drawn, clock.scored)
     try:
