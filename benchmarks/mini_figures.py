@@ -1,54 +1,68 @@
-"""What the shipped mini stack draws of the astronaut, with the noise between blocks of seeds.
+"""What `adaface evaluate` says of the shipped mini stack, with the noise between seeds.
 
 `python benchmarks/mini_figures.py --write tests/mini/shipped.json` records what the slow tests hold the stack
-to: the figure of one block may lie three deviations of a block below the mean. Ends with one JSON line.
+to. A block is a small run of its own: other synthetic people, other noise. The figure of the first block,
+which the tests measure again, may lie three deviations of a block below the mean. Ends with one JSON line.
 """
 
 import argparse
 import json
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from skimage.data import astronaut
 
-from adaface import Personalizer, Stack
-from adaface.evaluation.face_similarity import similarity
-from adaface.evaluation.text_match import ClipScorer, first_choice, plain_words
+from adaface import Stack
+from adaface.evaluation.folder import open_run
+from adaface.evaluation.run.protocols import protocol
+from adaface.evaluation.run.request import Request
+from adaface.evaluation.run.run import evaluate
+from adaface.evaluation.summary import summarize
 
-PLAIN = "a photo of <person>"
-BLOCK = 16  # pictures of "a photo of <person>" a block, and about as many under the demo's prompts
+PEOPLE, IMAGES, SEED = 4, 2, 100  # of a block: people, pictures of each of the six prompts, its seed
+STEP = 1000  # from the seed of a block to that of the next
+COLUMNS = ("face_found", "similarity", "margin", "margin_dlib", "clip_t", "retrieval")
 
 
 def main() -> None:
-    """Measure, print a table, and write the record if asked."""
+    """Measure, print a line a block, and write the record if asked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--blocks", type=int, default=8)
     parser.add_argument("--write", type=Path)
     options = parser.parse_args()
-    stack = Stack.load("mini")
-    personalizer = Personalizer.from_pretrained(stack, device="cpu")
-    person = personalizer.identity(astronaut())
-    scorer = ClipScorer.from_pretrained(stack.path("clip"))
-    prompts: list[str] = stack.settings["demo_prompts"]
-    rows: dict[str, list[float]] = {"faces_found": [], "similarity": [], "first_choice": []}
+    rows = []
     for block in range(options.blocks):
-        seed = 100 + 1000 * block  # the tests measure the first block
-        plain = personalizer.generate(
-            "a photo of <person>", person, num_images=BLOCK, seed=seed, batch_size=BLOCK
-        )
-        matches = similarity(plain.images, person.id_embedding.numpy(), personalizer.analyzer)
-        rows["faces_found"].append(float(np.mean([match.found for match in matches])))
-        rows["similarity"].append(float(np.mean([match.similarity or 0.0 for match in matches])))
-        made = personalizer.generate(prompts, person, num_images=4, seed=seed, batch_size=8)
-        scores = scorer(made.images, [plain_words(prompt) for prompt in prompts])
-        hits = first_choice(scores, [prompts.index(prompt) for prompt in made.prompts])
-        rows["first_choice"].append(float(np.mean(hits)))
-    grain = {"faces_found": 1 / BLOCK, "similarity": 0.0, "first_choice": 1 / (4 * len(prompts))}
-    record = {name: summary(values, grain[name]) for name, values in rows.items()}
+        rows.append(figures(SEED + STEP * block))
+        print(block, "  ".join(f"{name} {value:.3f}" for name, value in rows[-1].items()), flush=True)
+    grain = {"face_found": 1, "retrieval": 1}  # counted in pictures; the others are not
+    record = {
+        name: summary([row[name] for row in rows], grain.get(name, 0) / (PEOPLE * IMAGES * 6))
+        for name in COLUMNS
+    }
+    request = {"people": PEOPLE, "num_images": IMAGES, "seed": SEED}
     if options.write:
-        options.write.write_text(json.dumps(record, indent=2) + "\n")
+        options.write.write_text(json.dumps({"request": request, "figures": record}, indent=2) + "\n")
     print(json.dumps({"benchmark": "mini_figures", "blocks": options.blocks, **record}))
+
+
+def figures(seed: int) -> dict[str, float]:
+    """The means of one block."""
+    stack = Stack.load("mini")
+    with tempfile.TemporaryDirectory() as folder:
+        request = Request(
+            folder=Path(folder) / "run",
+            stack=stack,
+            protocol=protocol("mini", stack),
+            people=PEOPLE,
+            num_images=IMAGES,
+            seed=seed,
+            second="dlib",
+            models={"device": "cpu"},
+        )
+        evaluate(request)
+        overall = summarize(open_run(request.folder))["overall"]
+    return {name: float(overall[name]["mean"]) for name in COLUMNS}
 
 
 def summary(values: Sequence[float], grain: float) -> dict[str, float]:
