@@ -93,6 +93,12 @@ def test_masks_keep_to_zero_and_one(sample):
     assert bool((moved.mask <= moved.valid).all())
 
 
+def test_a_photo_that_fills_its_crop_fills_its_smaller_frame(sample):
+    whole = Augment(scale=0.83).apply(replace(sample, valid=torch.ones_like(sample.valid)))
+    assert whole.valid.dtype == torch.uint8
+    assert int(whole.valid.sum()) == round(0.83 * sample.valid.shape[-1]) ** 2
+
+
 def test_an_unknown_mask_stays_all_ones(sample):
     unknown = replace(sample, mask=torch.ones_like(sample.mask), has_mask=False)
     assert Augment(scale=0.7).apply(unknown).mask.min() == 1

@@ -89,6 +89,8 @@ def _smaller(image: Tensor, side: int) -> Tensor:
 
 def _least(mask: Tensor, side: int) -> Tensor:
     """(1, S, S) of 0 and 1 -> (1, side, side) of 0 and 1: the majority of what a pixel covers."""
+    if bool(mask.all()):  # nothing is left out, as of most photos
+        return mask.new_ones(1, side, side)
     return _smaller(mask * 255, side) // 128
 
 

@@ -10,6 +10,9 @@ _EDGE = 1e-3  # pixels: so near to an edge a point is inside, whatever the corne
 
 def pixels_inside(corners: Floats, size: int) -> NDArray[np.bool_]:
     """Which pixels (S, S) of a crop have their centres in the photo. corners: as of `within`."""
+    ends = np.array([0.0, size - 1.0])
+    if within(ends[None], ends[:, None], corners).all():  # as of most photos, and a quadrilateral is convex
+        return np.ones((size, size), bool)
     line = np.arange(size, dtype=np.float64)
     return within(line[None], line[:, None], corners)
 

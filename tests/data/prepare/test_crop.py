@@ -76,6 +76,13 @@ def test_a_crop_within_the_photo_is_covered_wholly():
     assert 0 < covered(photo_corners(turned, (60, 60)), 64) < 1
 
 
+def test_a_turned_photo_covers_all_pixels_or_all_but_the_corners():
+    tips = np.array([[0, -1], [1, 0], [0, 1], [-1, 0]], np.float32)  # 63 to a corner pixel, along both sides
+    assert pixels_inside(31.5 + 63.5 * tips, 64).all()
+    inside = pixels_inside(31.5 + 62.5 * tips, 64)
+    assert (~inside).sum() == 4 and not inside[[0, 0, -1, -1], [0, -1, 0, -1]].any()
+
+
 def test_the_square_crop_never_leaves_the_photo():
     frame = inside_photo(head_frame(POINTS - 60), (120, 90))
     assert covered(photo_corners(frame.matrix(64), (120, 90)), 64) == 1

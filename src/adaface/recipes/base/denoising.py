@@ -42,7 +42,7 @@ class Denoiser:
 
         noise: of the posterior, (B, C, h, w); without it, the posterior's mean.
         """
-        return vae_latents(self.vae, pictures / 127.5 - 1, noise)
+        return vae_latents(self.vae, pictures.to(self.device) / 127.5 - 1, noise)  # sent as bytes
 
     def latent_shape(self, size: int) -> tuple[int, int, int]:
         """C, h, w of the latents of pictures of `size` pixels."""
