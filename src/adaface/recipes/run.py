@@ -61,7 +61,9 @@ class _Meter:
         return self._since(*self.began, self.waited)
 
     def figures(self) -> Mapping[str, float]:
-        """Numbers for a row of the metrics: the pace since the last one."""
+        """Numbers for a row of the metrics: the pace since the last one; the first step tells of none."""
+        if self.steps == self.row[0]:
+            return {}
         pace = self._since(*self.row)
         self.row = (self.steps, self.spent, self.recipe.waited)
         return {"images_per_second": round(pace.images, 3), "waiting": round(pace.waiting, 4)}

@@ -165,10 +165,10 @@ class Run:
         self.since_save = (loss + sum(outcome.terms.values()), count + 1)
         norm = {"grad_norm": outcome.norm} if outcome.finite else {}
         self.metrics.add(outcome.terms | norm | {"learning_rate": progress.learning_rate})
-        if progress.step % self.config.log_steps == 0:
-            self.ranks.on_first(self.log_row)
         if self.ranks.first:
             self.hooks.tell(progress)
+        if progress.step % self.config.log_steps == 0:
+            self.ranks.on_first(self.log_row)
 
     def log_row(self) -> None:
         """A line of metrics."""
