@@ -7,10 +7,15 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from adaface.recipes import run as recipes
+from adaface.training import distributed
+from adaface.training.distributed import ONE
+from adaface.training.state import Progress
 from tiny_cli import error, run
 from tiny_data import write_tiny_data
 
@@ -231,6 +236,21 @@ def test_ctrl_c_saves_and_says_how_to_go_on(words, here):
     assert process.returncode == 130, told
     assert "stopped and saved" in told and "Go on: adaface train --resume mine" in told
     assert len(list((here / "mine" / "checkpoints").iterdir())) == 1
+
+
+def test_a_stopped_run_ends_once_its_processes_are_done(words, monkeypatch):
+    """torchrun kills what is left when one process ends with an error, such as 130."""
+    done = []
+
+    @contextmanager
+    def joined(device):
+        yield ONE
+        done.append("all")
+
+    monkeypatch.setattr(distributed, "joined", joined)
+    monkeypatch.setattr(recipes, "train", lambda *args, **named: Progress(step=1, steps=2))
+    assert "stopped and saved" in run("train", *words, code=130).stderr
+    assert done == ["all"]
 
 
 @pytest.mark.slow

@@ -183,8 +183,8 @@ def _go(folder: Path, config: "TrainConfig | None", over: "Layer", as_json: bool
             done = begin(ranks=ranks, tell=tell)
         if ranks.first:
             _tell_end(folder, done, last, as_json)
-        if not done.finished:
-            raise typer.Exit(STOPPED)
+    if not done.finished:  # said when all processes are done: who leaves with an error has the others killed
+        raise typer.Exit(STOPPED)
 
 
 def _tell_end(folder: Path, done: "Progress", last: "list[Pace]", as_json: bool) -> None:
