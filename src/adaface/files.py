@@ -82,9 +82,8 @@ def held(place: Path) -> Iterator[bool]:
         except OSError:  # a file system without locks
             ours = False
         if ours and not is_folder and not _is_at(place, handle):
-            ours = (
-                False  # who had it has just ended and taken the file away, and a third one may hold the next
-            )
+            # who had it has just ended and taken the file away, and a third one may hold the next
+            ours = False
             raise BlockingIOError(f"{place}: held by another process")
         yield ours
     finally:

@@ -36,9 +36,7 @@ class Memory:
     gradients: float
     optimizer: float
     averages: float
-    activations: (
-        float  # what the backward pass needs of the forward pass, or what saving needs, if it is more
-    )
+    activations: float  # what backward needs of the forward pass, or what saving needs, if it is more
 
     @property
     def total(self) -> float:

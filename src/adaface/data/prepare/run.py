@@ -50,12 +50,7 @@ from adaface.face.traits.parse import FaceParser
 from adaface.face.types import FaceRecognizer
 from adaface.files import half_written
 
-CHUNK, FEW, SMALL_CHUNK = (
-    64,
-    1024,
-    8,
-)  # photos a chunk; of few photos, smaller ones, so that all workers have some
-
+CHUNK, FEW, SMALL_CHUNK = 64, 1024, 8  # photos a chunk; of few, smaller ones, so that all workers have some
 NAMED = 3  # folders that the console names; the report names all
 BYTES_A_PIXEL = 0.6  # of a crop with its mask, encoded: from 0.3 of small old photos to 1 of sharp ones
 Runner = Callable[[Sequence[Chunk], Stage], None]

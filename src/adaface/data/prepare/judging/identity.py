@@ -10,8 +10,6 @@ from adaface.face.recognize import ARCFACE, RecognizerSpec, unit
 from adaface.face.types import Floats
 
 _ROUNDS = 8  # of choosing faces and averaging; it settles after two or three
-
-
 # where figures come from: --same-person; a spec; measured here; or another file's, by no more than the name
 GIVEN, SPEC, MEASURED, ASSUMED = "given", "the recogniser's spec", "measured", "assumed by its name"
 
@@ -21,12 +19,12 @@ class IdentityThreshold:
     """A recogniser's figures: least cosine of two photos of one person, and of a photo to the person's mean.
 
     The mean of few photos is itself unsure: between one other photo and very many, the threshold goes from
-    `pair` to `mean` as the cosine of a typical photo does. source: who says so, one of the words below.
+    `pair` to `mean` as the cosine of a typical photo does. source: who says so, one of the words above.
     """
 
     pair: float
     mean: float
-    source: str = "given"
+    source: str = GIVEN
 
     def at(self, others: NDArray[np.intp] | int) -> NDArray[np.float64]:
         """The threshold with so many other photos in the mean, at least one."""
