@@ -183,6 +183,11 @@ def test_people_who_are_all_scored_with_other_photos_are_named_in_the_error(tmp_
         compare(places)
 
 
+def test_a_recogniser_that_one_run_lacks_figures_of_does_not_rank_pictures(tmp_path):
+    first = [picture("ada", ONE, 0, {"similarity": 0.1, "similarity_dlib": 0.3})]
+    assert compare(runs(tmp_path, first, [row("ada", 0.2)]))["identity"] == "similarity"
+
+
 def test_what_only_the_arithmetic_makes_is_no_difference(tmp_path):
     first = [row(name, 0.1) for name in ("ada", "ben")]
     found = compare(runs(tmp_path, first, [row("ada", 0.1 - 1e-8), row("ben", 0.1 - 2e-8)]))

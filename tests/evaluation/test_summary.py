@@ -114,6 +114,15 @@ def test_likeness_is_judged_by_the_recogniser_that_trained_nothing_where_there_i
     assert identity_column([given]) is None
 
 
+def test_a_recogniser_that_could_say_nothing_is_no_judge(tmp_path):
+    pictures = [picture("ada", ONE, 0, {"similarity": 0.3, "similarity_dlib": None})]
+    figures = summary(tmp_path, pictures, subjects=[{"name": "ada", "apart": False}])
+    assert (figures["identity"], figures["text"]) == ("similarity", None)
+    assert figures["worst"]["similarity"][0]["value"] == 0.3
+    assert any("Likeness by a second recogniser" in words for words in figures["not_measured"])
+    assert figures["notes"] == [], "an identity file has no given photos that could score"
+
+
 def test_faces_that_are_missing_are_counted_and_named(tmp_path):
     pictures = [scored("ada", ONE, 0, 0.0, face_found=0.0), scored("ada", ONE, 1, 0.4, face_found=1.0)]
     figures = summary(tmp_path, pictures)
@@ -126,7 +135,10 @@ def test_faces_that_are_missing_are_counted_and_named(tmp_path):
     ("facts", "word"),
     [
         ({"subjects": [{"name": "ada", "synthetic": True}]}, "Synthetic people: ada"),
-        ({"subjects": [{"name": "ada", "apart": False}]}, "Given photos score: ada"),
+        (
+            {"subjects": [{"name": "ada", "given": [{"path": "0.png"}], "apart": False}]},
+            "Given photos score: ada",
+        ),
         ({"notes": ["one photo has no face"]}, "one photo has no face"),
     ],
 )

@@ -1,9 +1,11 @@
 """RUN -> CAVEATS: what its figures do not say, in sentences for people."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from adaface.evaluation.anchors import SAME
 from adaface.evaluation.folder import OpenedRun
+from adaface.evaluation.means import told
 
 FEW_PEOPLE = 12
 _ALWAYS = (
@@ -26,7 +28,7 @@ def _notes(run: OpenedRun) -> Iterator[str]:
             f"Synthetic people: {_names(synthetic)}. The stack's own ID teacher drew their photos. The "
             "figures say how well the encoder follows its teacher, not how well it draws a real person"
         )
-    given = [s["name"] for s in subjects if not s.get("apart", True)]
+    given = [s["name"] for s in subjects if given_score(s)]
     if given:
         yield (
             f"Given photos score: {_names(given)}. There is none beside those that made the identity, "
@@ -44,14 +46,19 @@ def _notes(run: OpenedRun) -> Iterator[str]:
         )
 
 
+def given_score(subject: Mapping[str, Any]) -> bool:
+    """Whether the photos that make a subject's identity score it as well. subject: as run.json has it."""
+    return bool(subject.get("given")) and not subject.get("apart", True)
+
+
 def not_measured(run: OpenedRun) -> list[str]:
     """What nobody should read into the figures, since nothing in the run measures it."""
     return [*_missing(run), *_ALWAYS]
 
 
 def _missing(run: OpenedRun) -> Iterator[str]:
-    names = {column.name for column in run.columns}
     own = [picture for picture in run.pictures if picture.variant == run.base]
+    names = {column.name for column in told(run.columns, own)}
     people = {picture.subjects[0] for picture in own}
     if len(people) == 1:
         yield "How much the figures vary between people: there is one, so means have no interval"

@@ -26,6 +26,11 @@ def per_person(pictures: Iterable[Picture], name: str) -> dict[str, float]:
     }
 
 
+def told(columns: Iterable[Column], pictures: Sequence[Picture]) -> list[Column]:
+    """The columns that at least one of the pictures has a value of."""
+    return [c for c in columns if any(picture.scores.get(c.name) is not None for picture in pictures)]
+
+
 def per_prompt(pictures: Iterable[Picture], name: str) -> dict[str, float]:
     """Mean over the seeds of each prompt template."""
     groups: dict[str, list[float]] = defaultdict(list)

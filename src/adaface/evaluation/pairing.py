@@ -10,7 +10,7 @@ import numpy as np
 from adaface.errors import ConfigError
 from adaface.evaluation.curves import difference
 from adaface.evaluation.folder import OpenedRun, open_run
-from adaface.evaluation.means import estimates, per_person
+from adaface.evaluation.means import estimates, per_person, told
 from adaface.evaluation.records import Column, Picture
 from adaface.evaluation.statistics import Estimate
 from adaface.evaluation.summary import between, identity_column, text_column
@@ -72,7 +72,10 @@ def differences(runs: Mapping[str, OpenedRun], both: Common) -> dict[str, Any]:
     kinds: dict[str, set[Pair]] = {}
     for picture in both.pictures[first]:  # another run may not say of which kind a prompt is
         kinds.setdefault(picture.kind, set()).add(_pair(picture))
-    identity, text = identity_column(both.columns), text_column(both.columns)
+    has = both.columns
+    for pictures in both.pictures.values():
+        has = told(has, pictures)
+    identity, text = identity_column(has), text_column(has)
     return {
         "format": "adaface-evaluation-comparison",
         "version": 1,

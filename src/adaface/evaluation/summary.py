@@ -12,7 +12,7 @@ from adaface.evaluation.anchors import OTHER, SAME
 from adaface.evaluation.curves import curves
 from adaface.evaluation.folder import OpenedRun
 from adaface.evaluation.honesty import not_measured, notes
-from adaface.evaluation.means import Figures, bounded, estimates, per_person, per_prompt
+from adaface.evaluation.means import Figures, bounded, estimates, per_person, per_prompt, told
 from adaface.evaluation.records import Column, Picture
 from adaface.evaluation.statistics import Estimate, share, widened
 
@@ -28,7 +28,8 @@ def summarize(run: OpenedRun) -> dict[str, Any]:
     """
     columns = run.columns
     own = [picture for picture in run.pictures if picture.variant == run.base]
-    identity, text = identity_column(columns), text_column(columns)
+    has = told(columns, own)
+    identity, text = identity_column(has), text_column(has)
     return {
         "format": "adaface-evaluation-summary",
         "version": 1,

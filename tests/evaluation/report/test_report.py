@@ -113,13 +113,23 @@ def test_names_and_prompts_are_text_never_markup(tmp_path):
     ("facts", "words"),
     [
         ({"subjects": [{"name": "ada", "synthetic": True}]}, "Synthetic people."),
-        ({"subjects": [{"name": "ada", "apart": False}]}, "Given photos score."),
+        (
+            {"subjects": [{"name": "ada", "given": [{"path": "0.png", "sha256": ""}], "apart": False}]},
+            "Given photos score.",
+        ),
         ({"external": True}, "Made elsewhere."),
     ],
 )
 def test_what_makes_figures_look_better_stands_at_the_top(tmp_path, facts, words):
     text = page(tmp_path, [picture("ada", ONE, 0, {"similarity": 0.1})], **facts)
     assert text.index(words) < text.index('id="short"')
+
+
+def test_without_a_second_opinion_the_first_recogniser_says_how_like_it_is(tmp_path):
+    pictures = [picture("ada", ONE, 0, {"similarity": 0.3, "similarity_dlib": None})]
+    text = page(tmp_path, pictures, subjects=[{"name": "ada", "apart": False}])
+    assert "The similarity is 0.300" in text and "Not measured.</li>" in text
+    assert "Given photos score." not in text
 
 
 def test_missing_faces_are_told_at_the_top_and_shown(tmp_path):

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from adaface.evaluation.folder import OpenedRun
+from adaface.evaluation.honesty import given_score
 from adaface.evaluation.records import Column, Picture
 from adaface.evaluation.report.plots import likeness_columns, value_text
 from adaface.evaluation.report.thumbnails import thumbnail
@@ -55,7 +56,7 @@ def context(run: OpenedRun, summary: Mapping[str, Any]) -> dict[str, Any]:
         "prompt_numbers": {template: n for n, template in enumerate(summary["prompts"], 1)},
         "apart": any(s.get("given") and s.get("scored") for s in run.subjects),
         "synthetic": [s["name"] for s in run.subjects if s.get("synthetic")],
-        "given_only": [s["name"] for s in run.subjects if not s.get("apart", True)],
+        "given_only": [s["name"] for s in run.subjects if given_score(s)],
     }
 
 
