@@ -59,6 +59,7 @@ def write_data(folder: Path, size: int) -> None:
                     mask=file(Image.fromarray(mask), "PNG"),
                     person=f"person {row % 8}",
                     landmarks=np.zeros((5, 2), np.float32),
+                    photo_corners=size * np.array([[-1, -1], [2, -1], [2, 2], [-1, 2]], np.float32),
                     id_embedding=vector / np.linalg.norm(vector),
                 )
             )
@@ -125,8 +126,6 @@ class Simulated:
 
 def simulated(data: Path, kind: str, args: argparse.Namespace, run: Path) -> dict:
     """Some steps at 512 pixels; kind: "pictures" or "latents"."""
-    import torch
-
     from adaface.data.dataset import FaceDataset
     from adaface.data.latents import LatentCache
     from adaface.recipes.base.config import PhotoConfig
@@ -146,11 +145,7 @@ def simulated(data: Path, kind: str, args: argparse.Namespace, run: Path) -> dic
     rate = args.rate or alone / 2
     recipe = Simulated(photos, config, rate)
     fit(recipe, LoopConfig(steps=args.steps + 1, save_steps=0, precision="fp32", ema_decay=0.0), run)
-    torch.manual_seed(0)
-    (begin, waited), (end, waited_then) = (
-        recipe.seen[1],
-        recipe.seen[-1],
-    )  # the first step has nothing ahead of it
+    (begin, waited), (end, waited_then) = recipe.seen[1], recipe.seen[-1]  # nothing lay ahead of the first
     recipe.loader.close()
     return {
         "cpu_ms_a_photo": round(1000 * cost, 2),

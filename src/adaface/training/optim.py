@@ -35,12 +35,8 @@ def rate_factor(config: ScheduleConfig, step: int, steps: int, share: float) -> 
     return ramp * (config.floor + (1 - config.floor) * left)
 
 
-SETTINGS = (
-    "betas",
-    "weight_decay",
-    "momentum",
-    "d_coef",
-)  # of a group; its other entries are where it stands
+# of a group; its other entries are where it stands
+SETTINGS = ("betas", "weight_decay", "momentum", "d_coef")
 
 
 class Optimizers:

@@ -16,9 +16,8 @@ STORE = 100_000_000
 def test_a_data_set_made_on_a_cluster_that_loses_a_node_is_the_same(make, out, tmp_path, monkeypatch):
     from ray.cluster_utils import Cluster
 
-    monkeypatch.setenv(
-        "PYTHONPATH", TESTS
-    )  # the nodes' processes import the drawn photos' networks from there
+    # the nodes' processes import the drawn photos' networks from there
+    monkeypatch.setenv("PYTHONPATH", TESTS)
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     many = write_people(tmp_path / "many", photos=40)  # ten chunks
     make(many)

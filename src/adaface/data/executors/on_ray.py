@@ -21,9 +21,8 @@ STORE_BYTES = 200_000_000  # of a cluster that is started here: only names and s
 TRIES = 4  # at a chunk whose process or machine died; one that always kills its process would never end
 ANSWER_S = 10.0  # how long a cluster may take to answer
 _USAGE = "RAY_USAGE_STATS_ENABLED"
-_workers: dict[
-    str, tuple[Sequence[Any], Callable[[Any], None]]
-] = {}  # of the job that this process works for
+# of the job that this process works for
+_workers: dict[str, tuple[Sequence[Any], Callable[[Any], None]]] = {}
 
 
 def run_chunks_on_ray(
