@@ -1,6 +1,7 @@
 """Runs side by side: what is paired, what is left out, what a difference says."""
 
 import json
+from dataclasses import asdict
 
 import pytest
 
@@ -8,6 +9,7 @@ from adaface.errors import ConfigError
 from adaface.evaluation.compare import compare, write
 from adaface.evaluation.pairing import verdict
 from adaface.evaluation.records import Column
+from adaface.evaluation.scores.columns import RETRIEVAL
 from adaface.evaluation.statistics import Estimate
 from tiny_evaluation import COLUMNS, photos, picture, some_pictures, write_run
 
@@ -84,6 +86,29 @@ def test_scores_that_are_not_defined_alike_are_not_compared(tmp_path):
     found = compare([first, second])
     assert found["columns"] == {}
     assert "similarity" in next(note for note in found["notes"] if "defined differently" in note)
+
+
+def test_a_choice_among_other_prompts_is_no_fair_comparison(tmp_path):
+    def run(name, *templates):
+        some = [picture("ada", one, 0, {"similarity": 0.1, "retrieval": 1.0}) for one in (ONE, *templates)]
+        columns = [asdict(COLUMNS[1]), asdict(RETRIEVAL[0])]
+        return write_run(tmp_path / name, some, columns=columns)
+
+    alike = compare([run("a", "two"), run("b", "two")])
+    assert set(alike["columns"]) == {"similarity", "retrieval"}
+    other = compare([run("a", "two"), run("c", "two", "three")])
+    assert set(other["columns"]) == {"similarity"}
+    assert any("choose among other prompts: retrieval" in note for note in other["notes"])
+
+
+@pytest.mark.parametrize(("ben", "said"), [("b" * 64, False), ("c" * 64, True)])
+def test_margins_over_other_photos_are_told(tmp_path, ben, said):
+    places = []
+    for name, digest in (("a", "b" * 64), ("b", ben)):
+        digests = {"ada": "a" * 64, "ben": digest}
+        subjects = [{"name": n, "scored": [{"path": "x.png", "sha256": digests[n]}]} for n in ("ada", "ben")]
+        places.append(write_run(tmp_path / name, [row("ada", 0.1)], subjects=subjects))
+    assert any("Margins are over the other people" in note for note in compare(places)["notes"]) is said
 
 
 def test_runs_scored_by_other_models_are_said_to_be(tmp_path):

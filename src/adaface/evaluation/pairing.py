@@ -12,6 +12,7 @@ from adaface.evaluation.curves import difference
 from adaface.evaluation.folder import OpenedRun, open_run
 from adaface.evaluation.means import estimates, per_person, told
 from adaface.evaluation.records import Column, Picture
+from adaface.evaluation.scores.columns import RETRIEVAL
 from adaface.evaluation.statistics import Estimate
 from adaface.evaluation.summary import between, identity_column, text_column
 
@@ -153,27 +154,36 @@ def _by_seed(pictures: Mapping[str, list[Picture]]) -> tuple[dict[str, list[Pict
 
 
 def _columns(runs: Mapping[str, OpenedRun]) -> tuple[Column, ...]:
-    """Columns that all runs have and define alike; with another number of prompts, chance is another."""
+    """Columns that all runs have and define alike. A retrieval among other prompts is easier or harder."""
     first, *rest = runs.values()
+    retrieval = {column.name for column in RETRIEVAL} if _prompts_differ(runs) else set()
     others = [{column.name: column for column in run.columns} for run in rest]
     return tuple(
         column
         for column in first.columns
-        if all(
+        if column.name not in retrieval
+        and all(
             column.name in names and names[column.name].definition == column.definition for names in others
         )
     )
 
 
-def _alike(one: Column, other: Column | None) -> bool:
-    return other is not None and (one.definition, one.chance) == (other.definition, other.chance)
+def _prompts_differ(runs: Mapping[str, OpenedRun]) -> bool:
+    drawn = (
+        {one["text"] for one in run.facts.get("templates", ())} or {one.template for one in run.pictures}
+        for run in runs.values()
+    )
+    return len(set(map(frozenset, drawn))) > 1
 
 
 def _left_out(runs: Mapping[str, OpenedRun], columns: Sequence[Column]) -> Iterator[str]:
     kept = {column.name for column in columns}
     dropped = {column.name for run in runs.values() for column in run.columns} - kept
     if dropped:
-        yield f"Scores that not every run has, or that are defined differently: {', '.join(sorted(dropped))}"
+        yield (
+            "Scores that not every run has, that are defined differently, or choose among other prompts: "
+            + ", ".join(sorted(dropped))
+        )
 
 
 def _not_common(pairs: Mapping[str, set[Pair]], shared: set[Pair]) -> Iterator[str]:
@@ -194,8 +204,15 @@ def _scorers(runs: Mapping[str, OpenedRun]) -> Iterator[str]:
 
 
 def _relative(runs: Mapping[str, OpenedRun]) -> Iterator[str]:
-    if len({frozenset(subject["name"] for subject in run.subjects) for run in runs.values()}) > 1:
-        yield "Margins are over the other people of each run, and these are not the same people in all runs"
+    casts = [{subject["name"]: _photos(subject) for subject in run.subjects} for run in runs.values()]
+    if any(cast != casts[0] for cast in casts):
+        yield "Margins are over the other people of each run, and they or their photos differ between runs"
+
+
+def _photos(subject: Mapping[str, Any]) -> frozenset[str]:
+    """Digests of the photos that score a subject."""
+    photos = subject.get("scored") or subject.get("given") or []
+    return frozenset(photo["sha256"] for photo in photos if photo.get("sha256"))
 
 
 def _other_people(runs: Mapping[str, OpenedRun]) -> set[str]:
@@ -204,8 +221,7 @@ def _other_people(runs: Mapping[str, OpenedRun]) -> set[str]:
     others = set()
     for run in runs.values():
         for subject in run.subjects:
-            photos = subject.get("scored") or subject.get("given") or []
-            digests = frozenset(photo["sha256"] for photo in photos if photo.get("sha256"))
+            digests = _photos(subject)
             if digests and seen.setdefault(subject["name"], digests) != digests:
                 others.add(subject["name"])
     return others
