@@ -5,7 +5,14 @@ import shutil
 import pytest
 
 import tiny_scores as tiny
-from adaface.errors import ConfigError, FormatError, HubError, MissingExtra, MissingFileError
+from adaface.errors import (
+    ConfigError,
+    FormatError,
+    HubError,
+    MissingExtra,
+    MissingFileError,
+    WrongModelError,
+)
 from adaface.evaluation.scores import dlib_resnet
 from adaface.evaluation.scores.choose import scorers
 from adaface.face.recognize import SFACE_FILE, wheel_model
@@ -82,8 +89,30 @@ def test_the_first_recogniser_is_no_second_opinion(stack, analyzer):
         scorers(stack, analyzer=analyzer, second="sface")
 
 
-def test_an_onnx_file_is_a_second_recogniser_under_its_own_name(stack, analyzer, tmp_path):
+def test_the_first_recognisers_file_under_another_name_is_no_second_opinion(stack, analyzer, tmp_path):
     path = shutil.copy(wheel_model(SFACE_FILE), tmp_path / "other.onnx")
+    with pytest.raises(ConfigError, match="the second recogniser is the first one, sface"):
+        scorers(stack, analyzer=analyzer, second=path)
+
+
+def test_a_second_recogniser_that_is_no_network_is_told(stack, analyzer, tmp_path):
+    with pytest.raises(MissingFileError, match="none.onnx: no such file"):
+        scorers(stack, analyzer=analyzer, second=tmp_path / "none.onnx")
+    (tmp_path / "text.onnx").write_text("no network")
+    with pytest.raises(FormatError, match="not an ONNX network"):
+        scorers(stack, analyzer=analyzer, second=tmp_path / "text.onnx")
+
+
+def test_a_folder_that_holds_no_clip_is_told(stack, analyzer, tiny_stack, tmp_path):
+    with pytest.raises(MissingFileError, match="no config.json; give the folder of a CLIPModel"):
+        scorers(stack, analyzer=analyzer, second="none", clip=tmp_path)
+    with pytest.raises(WrongModelError, match="is of a clip, where a ViTModel was expected"):
+        scorers(stack, analyzer=analyzer, second="none", dino=tiny_stack / "clip")
+
+
+def test_an_onnx_file_is_a_second_recogniser_under_its_own_name(stack, analyzer, tmp_path):
+    path = tmp_path / "other.onnx"
+    path.write_bytes(wheel_model(SFACE_FILE).read_bytes() + b"\x32\x01x")  # a doc string: not the same file
     (tmp_path / "other.json").write_text('{"name": "other-net", "mean": 0, "std": 1}')
     found = scorers(stack, analyzer=analyzer, second=path)
     assert "similarity_other_net" in names(found)

@@ -9,7 +9,7 @@ import tiny_scores as tiny
 from adaface.errors import FormatError, MissingExtra
 from adaface.evaluation.scores import dlib_resnet
 from adaface.evaluation.scores.dlib_network import DlibNetwork
-from adaface.evaluation.scores.dlib_resnet import NETWORK, DlibRecogniser, weights
+from adaface.evaluation.scores.dlib_resnet import NETWORK, SHAPES, DlibRecogniser, weights
 from adaface.evaluation.scores.faces import FaceScorer
 from adaface.evaluation.scores.looking import look
 from adaface.face.analyzer import FaceAnalyzer
@@ -80,6 +80,22 @@ def test_another_file_is_told(tmp_path):
     (tmp_path / "x.dat").write_bytes(b"\x01\x02" * 100)
     with pytest.raises(FormatError, match="not dlib's face recognition network.*Install"):
         DlibNetwork.from_file(tmp_path / "x.dat")
+
+
+@pytest.mark.parametrize("length", [0, 1000, 20_000_000])
+def test_a_network_that_is_cut_off_is_told(tmp_path, length):
+    path = tmp_path / "x.dat"
+    path.write_bytes(weights(NETWORK).read_bytes()[:length])
+    with pytest.raises(FormatError, match="no tensor .* where one should be"):
+        DlibNetwork.from_file(path)
+
+
+def test_shapes_that_are_cut_off_are_told(tmp_path, monkeypatch):
+    path = tmp_path / "shapes.dat"
+    path.write_bytes(weights(SHAPES).read_bytes()[:1000])
+    monkeypatch.setattr(dlib_resnet, "weights", lambda name: path if name == SHAPES else weights(name))
+    with pytest.raises(FormatError, match="shapes.dat: not dlib's five-point shapes .* Install"):
+        DlibRecogniser()
 
 
 def test_the_landmarks_that_are_not_for_commercial_use_are_never_opened(recogniser):

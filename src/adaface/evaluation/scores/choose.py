@@ -122,10 +122,11 @@ def _second(
             return None, {}, Absent(f"no second recogniser: {error}")
         return dlib, dlib.provenance, None
     network = load_recognizer(which)
-    if network.name == analyzer.recognizer.name:
+    first = getattr(analyzer.recognizer, "path", None)
+    if network.name == analyzer.recognizer.name or (first and sha256(first) == sha256(network.path)):
         raise ConfigError(
-            f"{which}: the second recogniser is the first one, {network.name}, so that it would only say "
-            "the same again. Give another one, or --second dlib"
+            f"{which}: the second recogniser is the first one, {analyzer.recognizer.name}, so that it would "
+            "only say the same again. Give another one, or --second dlib"
         )
     again = CropRecogniser(network)
     again.name = re.sub(r"\W+", "_", network.name)

