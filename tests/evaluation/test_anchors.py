@@ -38,8 +38,18 @@ def test_the_ceiling_is_of_photos_that_do_not_score(world):
 
 def test_the_floor_is_of_other_peoples_photos(world):
     ada, ben = world.subjects
-    assert sorted(files(anchors(world), OTHER, "ada")) == sorted((*ben.given, *ben.scored))
-    assert sorted(files(anchors(world), OTHER, "ben")) == sorted((*ada.given, *ada.scored))
+    assert sorted(files(anchors(world), OTHER, "ada")) == sorted(ben.given)
+    assert sorted(files(anchors(world), OTHER, "ben")) == sorted(ada.given)
+
+
+def test_no_photo_of_the_floor_is_compared_with_itself(world):
+    scored = {path for one in world.subjects for path in one.scored}
+    assert not scored & {Path(case.picture.file) for case in anchors(world)}
+
+
+def test_people_without_given_photos_make_a_floor_of_those_they_have(tmp_path):
+    people = subject(tmp_path, "ada", given=0), subject(tmp_path, "ben")
+    assert sorted(files(anchors(World(people, ())), OTHER, "ben")) == sorted(people[0].scored)
 
 
 def test_given_photos_that_score_are_no_ceiling(tmp_path):
@@ -67,7 +77,7 @@ def test_no_photo_comes_twice(world):
 def test_a_photo_that_cannot_be_read_is_left_out(world):
     world.subjects[0].given[0].write_bytes(b"no picture")
     assert files(anchors(world), SAME, "ada") == []
-    assert len(files(anchors(world), OTHER, "ben")) == 2
+    assert files(anchors(world), OTHER, "ben") == []
 
 
 def test_a_case_holds_the_picture_of_its_file(world):

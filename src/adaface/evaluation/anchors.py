@@ -19,20 +19,18 @@ def anchors(world: World, seed: int = 0) -> list[Case]:
 
     Kind "same": photos of the subject that do not score it, the best that a method can reach. There are none
     where the given photos score: a photo compared with itself says nothing. Kind "other": photos of other
-    subjects, passed off as this one's. `seed` draws which; photos that cannot be read are left out.
+    subjects, passed off as this one's; their given ones, since a margin compares them with the photos that
+    score. `seed` draws which; photos that cannot be read are left out.
     """
     rng = np.random.default_rng(seed)
     cases = []
     for subject in world.subjects:
         own = subject.given if subject.apart else ()
         cases += _cases(subject, SAME, _some(own, rng, MOST_OWN))
-        strangers = [path for other in world.subjects if other.name != subject.name for path in _all(other)]
+        others = [other for other in world.subjects if other.name != subject.name]
+        strangers = [path for other in others for path in other.given or other.scored]
         cases += _cases(subject, OTHER, _some(strangers, rng, MOST_OTHERS))
     return cases
-
-
-def _all(subject: Subject) -> tuple[Path, ...]:
-    return (*subject.given, *subject.scored)
 
 
 def _some(paths: Sequence[Path], rng: np.random.Generator, most: int) -> list[Path]:
