@@ -140,6 +140,9 @@ def test_what_cannot_be_replayed_is_told(tmp_path):
         replay(Line(), config(2), tmp_path, step=40)
     with pytest.raises(MissingFileError, match="no checkpoint before step 2.*keep_last"):
         replay(Line(), config(2), tmp_path, step=2)
+    for step in (0, -1):
+        with pytest.raises(MissingFileError, match=f"no step {step}: the first one is 1"):
+            replay(Line(), config(2), tmp_path, step=step, start=tmp_path)
 
 
 def test_a_spoilt_report_is_refused(failed):

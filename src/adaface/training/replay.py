@@ -174,7 +174,9 @@ def _last(rows: Sequence[Mapping[str, Any]], step: int) -> Mapping[str, Any] | N
 
 
 def _done(run: Path, step: int) -> None:
-    """Raises MissingFileError: the run has not come so far."""
+    """Raises MissingFileError: the run has not come so far, or no step has such a number."""
+    if step < 1:  # such numbers have plans, too: a validation's
+        raise MissingFileError(f"{run}: no step {step}: the first one is 1")
     there = [int(folder.name[5:]) for folder in [*checkpoint.checkpoints(run), *checkpoint.failed(run)]]
     last = max([last_step(run), *there])
     if step > last:
