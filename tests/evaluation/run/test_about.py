@@ -27,8 +27,16 @@ def test_json_is_read_too(tmp_path):
 def test_lists_of_the_original_are_read_by_place(tmp_path):
     (tmp_path / "info-subjects.sh").write_text(FISH)
     assert read_about(tmp_path / "info-subjects.sh") == {
-        "alexachung": About("young woman"), "rex": About("dog", "animal"), "my bag": About("bag", "object"),
+        "alexachung": About("young woman"), "rex": About("dog", "animal"), "my_bag": About("bag", "object"),
     }  # fmt: skip
+
+
+def test_the_originals_long_class_words_score_and_one_list_may_stand_for_another(tmp_path):
+    (tmp_path / "a.sh").write_text(
+        "set -g subjects 'rex' tom\nset -g class_names dog man\nset -g broad_classes 2 1\n"
+        'set -g cls_long corgi "old man"\nset -g cls_delta_strings $cls_long\n'
+    )
+    assert read_about(tmp_path / "a.sh") == {"rex": About("corgi", "animal"), "tom": About("old man")}
 
 
 @pytest.mark.parametrize(("name", "content", "message"), [

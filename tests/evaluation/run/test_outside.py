@@ -157,3 +157,64 @@ def test_a_list_that_is_none_is_told(tmp_path, text):
     (tmp_path / "theirs" / "pictures.jsonl").write_text(text)
     with pytest.raises(FormatError, match=r"pictures\.jsonl"):
         found(tmp_path)
+
+
+def test_a_subject_is_found_under_the_name_of_its_folder(tmp_path):
+    picture(tmp_path / "theirs" / "Anna Maria" / "a sketch of Anna Maria" / "0.png")
+    (one,) = found(tmp_path, [Subject("Anna_Maria")]).pictures
+    assert (one.subjects, one.template, one.prompt) == (
+        ("Anna_Maria",), "a sketch of <person>", "a sketch of <Anna_Maria>",
+    )  # fmt: skip
+
+
+def test_names_and_prompts_of_any_script_are_told_apart(tmp_path):
+    picture(tmp_path / "theirs" / "王芳" / "素描" / "0.png")
+    picture(tmp_path / "theirs" / "王芳" / "王芳 在 雪地" / "0.png")
+    made = found(tmp_path, [Subject("王芳")], [PromptLine("<person> 素描"), PromptLine("<person>")])
+    assert [one.template for one in made.pictures] == ["<person> 在 雪地", "<person> 素描"]
+
+
+def test_a_subject_may_be_called_person(tmp_path):
+    row(tmp_path, subject="bob+person", prompt="<bob> and <person>")
+    (one,) = found(tmp_path, [Subject("bob"), Subject("person")]).pictures
+    assert one.template == "<person> and <other>"
+
+
+def test_an_empty_prompt_file_tells_nothing(tmp_path):
+    picture(tmp_path / "theirs" / "alice" / "dancing" / "0.png")
+    (tmp_path / "theirs" / "alice" / "dancing" / "prompt.txt").write_text("\n")
+    assert found(tmp_path).pictures[0].template == "dancing"
+
+
+def test_the_run_itself_is_no_picture_of_others(tmp_path):
+    picture(tmp_path / "theirs" / "alice" / "a-sketch-of-person" / "0.png")
+    picture(tmp_path / "theirs" / "run" / "plots" / "people.png")
+    made = find_pictures(tmp_path / "theirs", PEOPLE, LINES, tmp_path / "theirs" / "run")
+    assert ([one.subjects for one in made.pictures], made.notes) == ([("alice",)], ["no pictures of bob"])
+
+
+def test_a_row_that_is_cut_off_is_told_with_its_line(tmp_path):
+    picture(tmp_path / "theirs" / "x.png")
+    (tmp_path / "theirs" / "pictures.csv").write_text("file,subject,prompt\nx.png,alice\n")
+    with pytest.raises(FormatError, match=r"pictures\.csv, line 2: each picture needs .*prompt is None"):
+        found(tmp_path)
+
+
+def test_a_picture_that_the_system_does_not_give_is_a_counted_row(tmp_path, monkeypatch):
+    from adaface.evaluation.run import outside
+
+    def refused(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    picture(tmp_path / "theirs" / "alice" / "a-sketch-of-person" / "0.png")
+    monkeypatch.setattr(outside, "sha256", refused)
+    (one,) = found(tmp_path).pictures
+    assert "0.png: cannot be read (Permission denied)" in one.error
+
+
+def test_a_name_that_is_no_text_is_told(tmp_path):
+    folder = tmp_path / "theirs" / "alice" / "a-sketch-of-person"
+    folder.mkdir(parents=True)
+    (folder / "\udcff.png").write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"\\udcff\.png: this name is no text in UTF-8"):
+        found(tmp_path)

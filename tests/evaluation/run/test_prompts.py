@@ -57,7 +57,11 @@ def test_people_stand_in_a_prompt_under_their_own_names():
 
 @pytest.mark.parametrize("write", [as_text, as_yaml])
 def test_a_list_that_is_written_is_read_back(tmp_path, write):
-    lines = (PromptLine("a photo of <person>: ünï", "a"), PromptLine("a sketch of <person>", "b"))
+    lines = (
+        PromptLine("a photo of <person>: ünï", "a"),
+        PromptLine("a sketch of <person>", "b"),
+        PromptLine("<person> in the rain"),  # of no set, behind one
+    )
     file = tmp_path / ("x.txt" if write is as_text else "x.yaml")
     file.write_text(write(lines), encoding="utf-8")
     assert read_prompts(file) == lines

@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import pytest
 
 from adaface.errors import ConfigError
 from adaface.evaluation.run.protocols import PROTOCOLS, protocol, protocol_prompts
+from adaface.evaluation.run.request import Request
 from adaface.pipelines.stack import Stack
 
 
@@ -34,6 +37,14 @@ def test_the_protocol_of_2024_has_the_sizes_of_the_original(mini, kind, count):
     found = protocol_prompts(chosen, mini, kind)
     assert (len(set(found)), chosen.num_images) == (count, 4)
     assert all(line.people == 1 for line in found)
+
+
+def test_the_protocol_of_2024_draws_with_the_originals_steps_and_guidance(mini, tmp_path):
+    request = Request(folder=tmp_path, stack=mini, protocol=protocol("adaface-2024", mini))
+    (usual,) = request.variants()[0].values()
+    assert (usual.steps, usual.guidance_scale) == (50, (4.0, 1.0))
+    asked = replace(request, settings={"steps": 5}).variants()[0][""]
+    assert (asked.steps, asked.guidance_scale) == (5, (4.0, 1.0))
 
 
 def test_pairs_put_two_people_into_each_picture(mini):

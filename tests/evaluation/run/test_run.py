@@ -1,6 +1,5 @@
 """Runs on the tiny stack with a made-up score: what is drawn and scored, and what a second start does."""
 
-import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,81 +7,15 @@ import pytest
 from PIL import Image
 
 from adaface.errors import ConfigError, FormatError, PromptError
-from adaface.evaluation.folder import ANCHORS, MANIFEST, RUN_JSON, read_pictures
-from adaface.evaluation.records import Column
+from adaface.evaluation.folder import ANCHORS, MANIFEST, read_pictures
 from adaface.evaluation.run import run as module
 from adaface.evaluation.run.plan import Plan
 from adaface.evaluation.run.prompts import PromptLine
-from adaface.evaluation.run.protocols import PROTOCOLS
-from adaface.evaluation.run.request import Request
 from adaface.evaluation.run.run import evaluate
 from adaface.files import held, sha256
-from adaface.identity.files import Identity
 from adaface.pipelines.personalizer import Personalizer
 from adaface.pipelines.stack import Stack
-
-LINES = (PromptLine("a photo of <person>", "plain"), PromptLine("a sketch of <person>", "style"))
-
-
-class Brightness:
-    """A score that needs no model, and counts the pictures that it sees."""
-
-    columns = (Column("brightness", "Brightness", "Mean of all pixels."),)
-    provenance: dict[str, str]
-
-    def __init__(self, model="bulb 1"):
-        self.provenance, self.seen, self.groups = {"bulb": model}, 0, []
-
-    def begin(self, world):
-        return ["the bulb is on"]
-
-    def __call__(self, cases):
-        self.seen += len(cases)
-        self.groups.append({case.picture.group for case in cases})
-        return [{"brightness": float(np.asarray(case.image).mean()) / 255} for case in cases]
-
-
-@pytest.fixture
-def people(tmp_path, person):
-    """Identity files of alice and bob."""
-    folder = tmp_path / "people"
-    folder.mkdir()
-    for shift, name in enumerate(("alice", "bob")):
-        Identity(name, person.subject_embeds + shift, person.id_embedding).save(
-            folder / f"{name}.safetensors"
-        )
-    return folder
-
-
-@pytest.fixture
-def scorer(monkeypatch, personalizer):
-    """Brightness alone; the tiny stack is opened once for all tests; the report is another room's."""
-    one = Brightness()
-    monkeypatch.setattr(module, "scorers", lambda *_, **__: [one])
-    monkeypatch.setattr(module, "stack_analyzer", lambda *_: personalizer.analyzer)
-    monkeypatch.setattr(module, "report", SimpleNamespace(write=lambda folder: folder / "report.html"))
-    monkeypatch.setattr(Personalizer, "from_pretrained", lambda *_, **__: personalizer)
-    return one
-
-
-@pytest.fixture
-def request_for(tmp_path, tiny_stack, people):
-    def make(**more):
-        given = {
-            "folder": tmp_path / "run", "stack": Stack.load(tiny_stack), "protocol": PROTOCOLS["short"],
-            "subjects": [people], "prompts": LINES, "settings": {"steps": 1}, "num_images": 2,
-        }  # fmt: skip
-        return Request(**{**given, **more})
-
-    return make
-
-
-def manifest(folder):
-    return read_pictures(folder / MANIFEST)[0]
-
-
-def facts(folder):
-    return json.loads((folder / RUN_JSON).read_text())
+from tiny_run import LINES, Brightness, facts, manifest
 
 
 def test_a_run_draws_and_scores_every_person_prompt_and_seed(scorer, request_for):

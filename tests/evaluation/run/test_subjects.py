@@ -62,6 +62,27 @@ def test_a_folders_name_becomes_one_that_may_stand_in_a_prompt(tmp_path):
     assert find_subjects([photos(tmp_path / "Mary <Ann> Lee", "a")])[0].name == "Mary_Ann_Lee"
 
 
+def test_photos_beside_folders_of_people_are_told(tmp_path):
+    photos(tmp_path / "all", "cover")
+    photos(tmp_path / "all" / "alice", "a")
+    photos(tmp_path / "all" / "bob", "a")
+    with pytest.raises(ConfigError, match=r"all: photos \(cover\.png\) beside folders of photos \(alice\)"):
+        find_subjects([tmp_path / "all"])
+
+
+def test_photos_in_a_folder_below_are_told_and_not_looked_at(tmp_path):
+    photos(tmp_path / "alice", "a", "b")
+    photos(tmp_path / "alice" / "old", "c")
+    for place in (tmp_path, tmp_path / "alice"):
+        made = cast([place])
+        assert "alice: photos in folders below are not looked at: old" in made.notes
+        assert [one.name for one in made.subjects] == ["alice"]
+
+
+def test_a_name_in_another_unicode_form_is_the_same_name(tmp_path):
+    assert find_subjects([photos(tmp_path / "Ame\u0301lie", "a")])[0].name == "Am\u00e9lie"
+
+
 def test_photos_that_score_are_others_than_those_given(tmp_path):
     folder = photos(tmp_path / "alice", *"abcde")
     (one,) = cast([folder], given=2).subjects

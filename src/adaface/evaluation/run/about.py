@@ -10,6 +10,7 @@ from typing import Any
 
 from adaface.errors import ConfigError, FormatError, MissingFileError
 from adaface.evaluation.records import BroadClass
+from adaface.evaluation.run.naming import as_name
 from adaface.optional import require
 
 _LIST = re.compile(r"^\s*set\s+(?:-\w+\s+)?(\w+)\s+(.*)$")  # of a fish script
@@ -35,7 +36,8 @@ class About:
 
 def read_about(file: str | Path) -> dict[str, About]:
     """Subjects by name: `{alice: young woman, rex: {class: corgi, kind: animal}}` in YAML or JSON, or the
-    original's lists (`set -g subjects ...`, `class_names`, `broad_classes`) in a fish script.
+    original's lists (`set -g subjects ...`, `cls_delta_strings` or else `class_names`, `broad_classes`) in a
+    fish script. Names are those of folders, as `naming.as_name` writes them.
 
     Raises MissingFileError: no such file. FormatError: not of that form.
     """
@@ -47,7 +49,7 @@ def read_about(file: str | Path) -> dict[str, About]:
     except (UnicodeDecodeError, OSError) as error:
         raise FormatError(f"{path}: not readable as text ({error}). Save it as UTF-8") from error
     rows = _rows(path, text)
-    return {str(name): _about(path, str(name), row) for name, row in rows.items()}
+    return {as_name(str(name)): _about(path, str(name), row) for name, row in rows.items()}
 
 
 def _rows(path: Path, text: str) -> Mapping[Any, Any]:
@@ -80,13 +82,17 @@ def _about(path: Path, name: str, row: Any) -> About:
 
 
 def _from_fish(path: Path, text: str) -> dict[str, dict[str, str]]:
-    """Lists of equal length, as `set -g NAME values...`."""
+    """Lists of equal length, as `set -g NAME values...`; "$OTHER" stands for another list.
+
+    The original scores with its "long" class words, cls_delta_strings; class_names are the short ones.
+    """
     joined = text.replace("\\\n", " ")
     matches = [match for line in joined.splitlines() if (match := _LIST.match(line))]
     try:
         lists = {match[1]: shlex.split(match[2], comments=True) for match in matches}
         names = lists["subjects"]
-        words = lists.get("class_names", ["person"] * len(names))
+        lists = {name: _followed(row, lists) for name, row in lists.items()}
+        words = lists.get("cls_delta_strings") or lists.get("class_names", ["person"] * len(names))
         kinds = [int(one) for one in lists.get("broad_classes", ["1"] * len(names))]
         rows = zip(names, words, kinds, strict=True)
         return {name: {"class": word, "kind": KINDS[kind]} for name, word, kind in rows}
@@ -95,3 +101,7 @@ def _from_fish(path: Path, text: str) -> dict[str, dict[str, str]]:
             f"{path}: subjects, class_names and broad_classes (0 object, 1 person, 2 animal) should be lists "
             f"of the same length ({error!r}). Correct it, or write YAML: alice: young woman"
         ) from error
+
+
+def _followed(row: list[str], lists: Mapping[str, list[str]]) -> list[str]:
+    return lists.get(row[0][1:], row) if len(row) == 1 and row[0].startswith("$") else row

@@ -49,12 +49,29 @@ def before(folder: Path, request: Mapping[str, Any], stack: Mapping[str, Any]) -
     facts = dict(read_facts(folder))
     if facts.get("version") != VERSION or not isinstance(facts.get("request"), dict):
         raise FormatError(f"{folder / RUN_JSON}: of another version of adaface. Choose another folder (-o)")
+    _check_kinds(folder, facts)
     asked = json.loads(json.dumps(request))
     if not (folder / MANIFEST).is_file() and (facts["request"], facts.get("stack")) != (asked, stack):
         return None  # nothing was drawn yet: a run that failed at once may be asked for differently
     _check_stack(folder, facts.get("stack", {}), stack)
     _check_request(folder, facts["request"], asked)
     return facts
+
+
+_KINDS = {
+    "stack": dict, "notes": list, "met": list, "events": list, "subjects": list, "times": dict,
+    "provenance": dict, "templates": list, "columns": list, "left_out": dict,
+}  # fmt: skip
+
+
+def _check_kinds(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Raises FormatError: an entry that a run reads is not of the kind that it writes."""
+    for name, kind in _KINDS.items():
+        if name in facts and not isinstance(facts[name], kind):
+            raise FormatError(
+                f"{folder / RUN_JSON}: damaged: {name} is {_short(facts[name])}. Put back the file as it "
+                "was, or choose another folder (-o)"
+            )
 
 
 def _check_stack(folder: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -93,8 +110,8 @@ def write_facts(folder: Path, facts: Mapping[str, Any]) -> None:
     files.write_atomic(folder / RUN_JSON, lambda beside: beside.write_text(text, encoding="utf-8"))
 
 
-def subject_row(one: Subject, folder: Path) -> dict[str, Any]:
-    """A subject as it stands in run.json."""
+def subject_row(one: Subject, folder: Path, identity: Path | None = None) -> dict[str, Any]:
+    """A subject as it stands in run.json. identity: the file that says who it is, instead of photos."""
     vector = None if one.id_embedding is None else [float(value) for value in one.id_embedding]
     return {
         "name": one.name,
@@ -106,6 +123,7 @@ def subject_row(one: Subject, folder: Path) -> dict[str, Any]:
         "class_word": one.class_word,
         "recognizer": one.recognizer,
         "id_embedding": vector,
+        "identity": None if identity is None else _photo(identity, folder),
     }
 
 
@@ -118,11 +136,13 @@ def _photo(path: Path, folder: Path) -> dict[str, str]:
 def subjects_of(facts: Mapping[str, Any], folder: Path) -> list[Subject]:
     """The subjects of a run.json.
 
-    Raises ConfigError: a photo is gone or has changed since. FormatError: it does not hold any.
+    Raises ConfigError: a photo or identity file is gone or has changed since. FormatError: it does not hold
+    any.
     """
     import numpy as np
 
     try:
+        identities_of(facts, folder)
         return [
             Subject(
                 row["name"],
@@ -136,17 +156,23 @@ def subjects_of(facts: Mapping[str, Any], folder: Path) -> list[Subject]:
             )
             for row in facts["subjects"]
         ]
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise FormatError(
             f"{folder / RUN_JSON}: its subjects cannot be read ({error!r}). Choose another folder (-o)"
         ) from error
+
+
+def identities_of(facts: Mapping[str, Any], folder: Path) -> dict[str, Path]:
+    """Identity files of a run.json, by the subject's name. Raises ConfigError: one is gone or has changed."""
+    rows = ((row["name"], row.get("identity")) for row in facts["subjects"])
+    return {name: _same(folder, identity) for name, identity in rows if identity is not None}
 
 
 def _same(folder: Path, photo: Mapping[str, str]) -> Path:
     path = folder / photo["path"]
     if not path.is_file() or files.sha256(path) != photo["sha256"]:
         raise ConfigError(
-            f"{path}: gone or changed since the run was begun. Put the photo back, or choose another "
+            f"{path}: gone or changed since the run was begun. Put the file back, or choose another "
             "folder (-o)"
         )
     return path.resolve()

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os.path import relpath
@@ -12,9 +13,9 @@ from typing import Any
 from adaface.errors import ConfigError, FormatError, MissingFileError
 from adaface.evaluation.folder import MANIFEST, read_pictures
 from adaface.evaluation.records import Picture, Subject
+from adaface.evaluation.run.naming import known_as, pictures_in
 from adaface.evaluation.run.plan import TOGETHER
 from adaface.evaluation.run.prompts import OTHER, PromptLine
-from adaface.face.images import EXTENSIONS
 from adaface.files import sha256
 from adaface.identity.names import slot
 from adaface.spec import DEFAULT_SUBJECT
@@ -23,6 +24,7 @@ LISTS = ("pictures.jsonl", "pictures.csv")
 PROMPT_FILE = "prompt.txt"  # beside pictures, where the folder's name does not tell the prompt
 _CUT = 40  # letters from which on a folder's name may be a prompt that was cut off
 _NUMBER = re.compile(r"(\d+)$")
+_SLOT = re.compile(r"<[^<>]+>")
 _KNOWN = {"file", "subject", "subjects", "prompt", "seed", "kind", "variant"}
 
 
@@ -55,8 +57,9 @@ def find_pictures(
     elif (images / MANIFEST).is_file():
         rows = read_pictures(images / MANIFEST)[0]
     else:
-        rows = list(_from_folders(images, lines, found.notes))
+        rows = list(_from_folders(images, lines, found.notes, folder.resolve()))
     names = {one.name for one in subjects}
+    rows = [_renamed(row, names) for row in rows]
     strangers = sorted({name for row in rows for name in row.subjects if name not in names})
     if strangers:
         found.notes.append(
@@ -76,6 +79,14 @@ def find_pictures(
     return found
 
 
+def _renamed(row: Picture, names: set[str]) -> Picture:
+    """The picture with its subjects as the run calls them."""
+    cast, prompt = tuple(known_as(name, names) for name in row.subjects), row.prompt
+    for told, name in zip(row.subjects, cast, strict=True):
+        prompt = prompt.replace(slot(told), slot(name))
+    return replace(row, subjects=cast, prompt=prompt)
+
+
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
 
@@ -84,9 +95,11 @@ def _placed(row: Picture, images: Path, folder: Path) -> Picture:
     """A picture whose file is named from the run's folder, with its digest."""
     path = images / row.file
     told = Path(relpath(path.resolve(), folder.resolve())).as_posix()
-    if not path.is_file():
-        return replace(row, file=told, error=f"{path}: no such file", scores={}, sha256="")
-    return replace(row, file=told, sha256=sha256(path), scores={}, error="")
+    try:
+        digest, error = (sha256(path), "") if path.is_file() else ("", f"{path}: no such file")
+    except OSError as trouble:
+        digest, error = "", f"{path}: cannot be read ({trouble.strerror})"
+    return replace(row, file=told, sha256=digest, scores={}, error=error)
 
 
 def _numbered(rows: Iterable[Picture]) -> list[Picture]:
@@ -120,7 +133,7 @@ def _row(entry: Mapping[str, Any], where: str) -> Picture:
     try:
         told = entry.get("subjects") or entry["subject"]
         cast = tuple(str(one) for one in (told.split(TOGETHER) if isinstance(told, str) else told))
-        file, prompt = str(entry["file"]), " ".join(str(entry["prompt"]).split())
+        file, prompt = _text(entry, "file"), " ".join(_text(entry, "prompt").split())
         seed = entry.get("seed")
         number = -1 if seed in (None, "") else int(seed)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -138,17 +151,30 @@ def _row(entry: Mapping[str, Any], where: str) -> Picture:
     return Picture(cast, prompt, template, number, file, kind=kind, variant=variant, settings=more)
 
 
+def _text(entry: Mapping[str, Any], key: str) -> str:
+    if not isinstance(entry[key], str):  # a row of a CSV that is too short has None
+        raise TypeError(f"{key} is {entry[key]!r}")
+    return str(entry[key])
+
+
 def _template(prompt: str, cast: Sequence[str]) -> str:
-    for name, place in zip(cast, (DEFAULT_SUBJECT, OTHER), strict=False):
-        prompt = prompt.replace(slot(name), slot(place))
-    return prompt
+    """The prompt with <person> and <other>: all at once, since somebody may be called person."""
+    places = {slot(name): slot(place) for name, place in zip(cast, (DEFAULT_SUBJECT, OTHER), strict=False)}
+    return _SLOT.sub(lambda match: places.get(match[0], match[0]), prompt)
 
 
-def _from_folders(images: Path, lines: Sequence[PromptLine], notes: list[str]) -> Iterable[Picture]:
+def _folders_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
+
+
+def _from_folders(
+    images: Path, lines: Sequence[PromptLine], notes: list[str], run: Path
+) -> Iterable[Picture]:
+    """run: folder of the run, which may lie among the pictures and is none of them."""
     guessed = set()
-    for person in sorted(path for path in images.iterdir() if path.is_dir() and path.name[0] != "."):
+    for person in (path for path in _folders_in(images) if path.resolve() != run):
         cast = tuple(person.name.split(TOGETHER))
-        loose = _pictures_in(person)
+        loose = pictures_in(person)
         if loose:
             if len(lines) != 1:
                 raise ConfigError(
@@ -156,8 +182,8 @@ def _from_folders(images: Path, lines: Sequence[PromptLine], notes: list[str]) -
                     f"{person.name}/PROMPT/, or give the one prompt of all pictures with -p"
                 )
             yield from _of_folder(images, loose, cast, lines[0])
-        for place in sorted(path for path in person.iterdir() if path.is_dir() and path.name[0] != "."):
-            pictures = _pictures_in(place)
+        for place in (path for path in _folders_in(person) if path.resolve() != run):
+            pictures = pictures_in(place)
             line, sure = _line_of(place, cast, lines)
             if pictures and not sure:
                 guessed.add(line.text)
@@ -166,11 +192,6 @@ def _from_folders(images: Path, lines: Sequence[PromptLine], notes: list[str]) -
         notes.append(
             f"{len(guessed)} prompts are told from the names of folders, such as {sorted(guessed)[0]!r}"
         )
-
-
-def _pictures_in(folder: Path) -> list[Path]:
-    named = (path for path in sorted(folder.iterdir()) if path.suffix.lower() in EXTENSIONS)
-    return [path for path in named if not path.name.startswith(".") and path.is_file()]
 
 
 def _of_folder(
@@ -190,16 +211,19 @@ def _line_of(place: Path, cast: Sequence[str], lines: Sequence[PromptLine]) -> t
         for word in ("person", cast[0], "z", ""):
             known = _words(line.text.replace(slot(DEFAULT_SUBJECT), word).replace(slot(OTHER), cast[-1]))
             own = told.removeprefix(f"{_words(cast[0])} ")  # the original's folders begin with the subject
-            if known in (told, own) or (len(told) >= _CUT and known.startswith((told, own))):
+            if (told and known in (told, own)) or (len(told) >= _CUT and known.startswith((told, own))):
                 return line, True
     if (place / PROMPT_FILE).is_file():
         text = " ".join((place / PROMPT_FILE).read_text(encoding="utf-8", errors="replace").split())
-        return PromptLine(_template(text, cast)), True
-    text = re.sub(r"[-_ ]+", " ", place.name).strip()
+        if text:
+            return PromptLine(_template(text, cast)), True
+    text = re.sub(r"[-_ ]+", " ", place.name).strip() or place.name
     for name, word in zip(cast, (DEFAULT_SUBJECT, OTHER), strict=False):
-        text = re.sub(rf"(?<!\w){re.escape(_words(name))}(?!\w)", slot(word), text)
+        if spoken := _words(name):
+            text = re.sub(rf"(?<!\w){re.escape(spoken)}(?!\w)", slot(word), text, flags=re.IGNORECASE)
     return PromptLine(text), False
 
 
 def _words(text: str) -> str:
-    return " ".join(re.findall(r"[a-z0-9]+", text.lower()))
+    """Letters and digits of any script, as they are compared."""
+    return " ".join(re.findall(r"[^\W_]+", unicodedata.normalize("NFC", text).lower()))

@@ -14,7 +14,7 @@ from adaface.spec import DEFAULT_SUBJECT
 
 OTHER = "other"  # a second person stands in a template as <other>
 YAML = (".yaml", ".yml")
-_KIND = re.compile(r"\[([^\[\]]+)\]")  # a line of a plain text that begins a set
+_KIND = re.compile(r"\[([^\[\]]*)\]")  # a line of a plain text that begins a set; [] is none
 _NAMED = re.compile(r"<([^\s<>]+)>")
 # In the original's tables the subject is the word "z", and commas keep places for its other tokens.
 _ORIGINAL = re.compile(r"(?<![\w'])z(?![\w'])(\s*,(?=\s*,))*(\s*,)?")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from adaface.errors import ConfigError
 from adaface.evaluation.records import BroadClass
 from adaface.evaluation.run.about import About
 from adaface.evaluation.run.plan import Sweep, parse_sweeps
@@ -29,11 +30,11 @@ class Request:
 
     folder: of the run. stack: all models. subjects: folders of photos and identity files; none: `people`
     synthetic ones. about: class words and kinds of subjects by name. prompts: in place of the protocol's.
-    num_images: seeds of each prompt, from `seed` on; None: the protocol's. settings: over the stack's
-    recommended ones. sweeps: as `plan.parse_sweeps` takes them. images: a folder of pictures that somebody
-    else made. clip, dino, second: as `scores.choose.scorers` takes them. models: keyword arguments of
-    `Personalizer.from_pretrained`. more: what makes further entries of run.json, for the report; each is made
-    once in a run.
+    num_images: seeds of each prompt, from `seed` on; None: the protocol's. settings: over those of the
+    protocol and of the stack. sweeps: as `plan.parse_sweeps` takes them. images: a folder of pictures that
+    somebody else made. clip, dino, second: as `scores.choose.scorers` takes them. models: keyword arguments
+    of `Personalizer.from_pretrained`. more: what makes further entries of run.json, for the report; each is
+    made once in a run.
     """
 
     folder: Path
@@ -66,8 +67,16 @@ class Request:
         return tuple(self.prompts) or protocol_prompts(self.protocol, self.stack, broad_class)
 
     def variants(self) -> tuple[dict[str, Settings], tuple[Sweep, ...]]:
-        """Settings by the name of their variant, and the sweeps. Raises ConfigError: see `parse_sweeps`."""
-        return parse_sweeps(self.sweeps, self.stack.recommended().override(self.settings))
+        """Settings by the name of their variant, and the sweeps.
+
+        Raises ConfigError: see `parse_sweeps`; or there is nothing to draw, and so nothing to sweep.
+        """
+        if self.sweeps and self.images is not None:
+            raise ConfigError(
+                "--sweep draws pictures, and --images takes those that are there. Leave one of them out"
+            )
+        usual = self.stack.recommended().override(self.protocol.settings)
+        return parse_sweeps(self.sweeps, usual.override(self.settings))
 
     def to_json(self) -> dict[str, Any]:
         """All that decides the pictures, the models apart."""

@@ -10,7 +10,16 @@ import adaface
 from adaface.errors import ConfigError, FaceError, WriteError
 from adaface.evaluation import report
 from adaface.evaluation.records import Picture, Subject, World
-from adaface.evaluation.run.begin import BEGUN, DONE, before, parts_of, subject_row, subjects_of, write_facts
+from adaface.evaluation.run.begin import (
+    BEGUN,
+    DONE,
+    before,
+    identities_of,
+    parts_of,
+    subject_row,
+    subjects_of,
+    write_facts,
+)
 from adaface.evaluation.run.outside import find_pictures
 from adaface.evaluation.run.plan import Plan, Unit, check_pairs, units_of
 from adaface.evaluation.run.request import Request, Tell, tell_nobody
@@ -21,6 +30,7 @@ from adaface.evaluation.scores.choose import scorers
 from adaface.face.analyzer import FaceAnalyzer
 from adaface.files import held
 from adaface.identity.files import Identity
+from adaface.optional import require
 from adaface.pipelines.devices import choose_device
 from adaface.pipelines.personalizer import Personalizer
 from adaface.pipelines.recognition import stack_analyzer
@@ -65,8 +75,11 @@ def evaluate(request: Request, tell: Tell = tell_nobody) -> Done:
 
     Raises ConfigError: an option out of range, nobody to draw, or a folder of another run or stack.
     FormatError: a damaged file of the run. MissingFileError: something that was named is not there.
-    MissingExtra: a package that scores or reports. WriteError: disk trouble; what is done is kept.
+    MissingExtra: a package that scores or reports, before anything is drawn. WriteError: disk trouble; what
+    is done is kept.
     """
+    for module in ("jinja2", "matplotlib"):  # of the report, which comes last
+        require(module, extra="eval")
     run = _Run(request, tell)
     asked, stack = request.to_json(), _stack_facts(request)
     with _alone(request.folder):
@@ -175,8 +188,10 @@ def _facts(run: _Run, cast: Cast, asked: Mapping[str, Any], stack: Mapping[str, 
         "settings": run.variants[""].to_json() if request.images is None else {},
         "sweep": {one.setting: [list(p) for p in zip(_numbers(one.values), one.variants, strict=True)]
                   for one in run.sweeps},
-        "subjects": [subject_row(one, request.folder) for one in cast.subjects],
+        "subjects": [subject_row(one, request.folder, cast.identities.get(one.name))
+                     for one in cast.subjects],
         "left_out": cast.left_out,
+        "met": cast.notes,
         "notes": cast.notes,
         "request": asked,
     }  # fmt: skip
@@ -193,27 +208,37 @@ def _carry_out(run: _Run, facts: dict[str, Any]) -> Done:
     units, told = _units(run, subjects)
     pictures = [one for unit in units for one in unit.pictures]
     judge = _judge(run, subjects, list(dict.fromkeys(one.template for one in pictures)))
-    if facts.get("provenance", judge.provenance) != judge.provenance:  # scored by other models than now
-        book.forget_scores()
+    about = _about_pictures(pictures) | {"provenance": judge.provenance}
+    _check_scores(book, facts, about, pictures)
     missing = book.look_at(pictures) if request.images is not None else book.missing(pictures)
-    told += _told_of(book, missing)
-    painter = _painter(run, subjects, book) if missing and request.images is None else None
-    facts |= _about_pictures(pictures) | {"columns": [asdict(column) for column in judge.columns]}
-    facts["provenance"] = judge.provenance
-    clock = Clock(**facts.get("times", {}))
+    facts |= about | {"state": BEGUN, "columns": [asdict(column) for column in judge.columns]}
+    facts["events"] = [*facts.get("events", ()), *_told_of(book, missing)]
+    write_facts(folder, facts)  # before the first score: a start that is killed leaves word of who scored
+    painter = _painter(run, facts, subjects, book) if missing and request.images is None else None
+    clock = Clock.of(facts.get("times", {}))
     before_it = (clock.drawn, clock.scored)
     try:
         work_through(book, units, painter, judge, clock, run.tell)
     finally:
-        write_facts(folder, facts | {"state": BEGUN, "times": clock.to_json()})
-    told += [*judge.notes, *(painter.notes if painter else ())]
-    facts["notes"] = list(dict.fromkeys([*facts["notes"], *told]))
+        facts["events"] += painter.notes if painter else ()
+        write_facts(folder, facts | {"times": clock.to_json()})
+    notes = [*facts.get("met", ()), *facts["events"], *told, *judge.notes]
+    facts["notes"] = list(dict.fromkeys(notes))
     book.rewrite([book.known[one.key] for one in pictures])
     score_anchors(folder, judge, request.seed)
     facts |= {"state": DONE, "times": clock.to_json()}
     write_facts(folder, facts)
     run.tell("Writing the report", 0, 0)
     return Done(folder, facts, report.write(folder), clock.drawn - before_it[0], clock.scored - before_it[1])
+
+
+def _check_scores(
+    book: Book, facts: Mapping[str, Any], about: Mapping[str, Any], pictures: Sequence[Picture]
+) -> None:
+    """Forget scores of other models than now, and where other prompts or pictures were: they are relative."""
+    other = any(name in facts and facts[name] != about[name] for name in ("provenance", "templates"))
+    if other or book.known.keys() - {one.key for one in pictures}:
+        book.forget_scores()
 
 
 def _units(run: _Run, subjects: Sequence[Subject]) -> tuple[list[Unit], list[str]]:
@@ -260,10 +285,10 @@ def _judge(run: _Run, subjects: Sequence[Subject], texts: Sequence[str]) -> Judg
     return Judge(chosen, World(tuple(subjects), tuple(texts)))
 
 
-def _painter(run: _Run, subjects: Sequence[Subject], book: Book) -> Painter:
+def _painter(run: _Run, facts: Mapping[str, Any], subjects: Sequence[Subject], book: Book) -> Painter:
     """Raises ConfigError: a subject that cannot be drawn."""
     people = {}
-    files = {one.name: one.identity for one in find_subjects(run.request.subjects) if one.identity}
+    files = identities_of(facts, run.request.folder)
     for one in subjects:
         if one.name in files:
             people[one.name] = Identity.load(files[one.name])

@@ -1,7 +1,6 @@
 """Folders of photos and identity files -> subjects; the photos that score are not those that are given."""
 
 import random
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,13 +8,13 @@ from pathlib import Path
 from adaface.errors import ConfigError, FaceError, ImageError, MissingFileError
 from adaface.evaluation.records import Subject
 from adaface.evaluation.run.about import About
+from adaface.evaluation.run.naming import as_name, pictures_in
 from adaface.face.analyzer import FaceAnalyzer
-from adaface.face.images import EXTENSIONS, load_image
+from adaface.face.images import load_image
 from adaface.identity.files import Identity
 
 MOST_PHOTOS = 20  # of a subject; more hardly change a mean
 IDENTITY = ".safetensors"
-_STRANGE = re.compile(r"[^\w.'’-]+")
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +24,7 @@ class Named:
     name: str
     photos: tuple[Path, ...] = ()
     identity: Path | None = None
+    below: tuple[str, ...] = ()  # folders of photos beside the photos, which nobody looks at
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,12 @@ class Splitting:
 
 @dataclass(eq=False)
 class Cast:
-    """The subjects of a run, and what people should know of them. left_out: name -> why."""
+    """The subjects of a run, and what people should know of them. left_out: name -> why. identities: files of
+    those that have one, by name.
+    """
 
     subjects: list[Subject] = field(default_factory=list)
+    identities: dict[str, Path] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
 
@@ -72,7 +75,9 @@ def find_subjects(places: Sequence[str | Path]) -> list[Named]:
 
 
 def _joined(one: Named, other: Named) -> Named:
-    return Named(one.name, one.photos or other.photos, one.identity or other.identity)
+    return Named(
+        one.name, one.photos or other.photos, one.identity or other.identity, one.below + other.below
+    )
 
 
 def _at(path: Path) -> list[Named]:
@@ -85,10 +90,17 @@ def _at(path: Path) -> list[Named]:
         )
     if not path.is_dir():
         raise MissingFileError(f"{path}: no such folder or file. Give a folder of photos of each person")
-    if photos := _photos(path):
-        return [Named(_as_name(path.resolve().name), photos)]
     below = [child for child in sorted(path.iterdir()) if _is_open(child)]
-    found = [Named(_as_name(child.name), own) for child in below if (own := _photos(child))]
+    found = [Named(as_name(child.name), own, None, _with_photos(child)) for child in below
+             if (own := _photos(child))]  # fmt: skip
+    if photos := _photos(path):
+        if len(found) > 1:
+            raise ConfigError(
+                f"{path}: photos ({photos[0].name}) beside folders of photos ({below[0].name}). If each "
+                "folder is a person, give the folders themselves; if all is one person, put the photos into "
+                "one folder"
+            )
+        return [Named(as_name(path.resolve().name), photos, None, tuple(one.name for one in found))]
     found += [one for child in sorted(path.glob(f"*{IDENTITY}")) for one in _at(child)]
     if not found:
         deeper = next((child for child in below if any(map(_is_open, child.iterdir()))), None)
@@ -101,17 +113,12 @@ def _is_open(path: Path) -> bool:
     return path.is_dir() and not path.name.startswith((".", "__"))
 
 
+def _with_photos(folder: Path) -> tuple[str, ...]:
+    return tuple(child.name for child in sorted(folder.iterdir()) if _is_open(child) and _photos(child))
+
+
 def _photos(folder: Path) -> tuple[Path, ...]:
-    return tuple(
-        path.resolve()
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in EXTENSIONS and not path.name.startswith(".") and path.is_file()
-    )
-
-
-def _as_name(folder: str) -> str:
-    """A folder's name as it may stand in a prompt."""
-    return _STRANGE.sub("_", folder).lstrip("_.'’-")[:64] or "person"
+    return tuple(path.resolve() for path in pictures_in(folder))
 
 
 def cast_of(
@@ -133,6 +140,8 @@ def cast_of(
             what = about.get(one.name, About())
             found = _subject(one, analyzer, splitting, what, cast.notes)
             cast.subjects.append(replace(found, class_word=what.class_word, broad_class=what.broad_class))
+            if one.identity is not None:
+                cast.identities[one.name] = one.identity
         except (FaceError, ImageError) as error:
             cast.left_out[one.name] = " ".join(str(error).split())
         tell(done, len(people))
@@ -146,6 +155,8 @@ def _subject(
     one: Named, analyzer: FaceAnalyzer, splitting: Splitting, what: About, notes: list[str]
 ) -> Subject:
     photos = _shuffled(one, splitting, notes)
+    if one.below:
+        notes.append(f"{one.name}: photos in folders below are not looked at: {', '.join(one.below)}")
     if photos:
         read = _of_person if what.broad_class == "person" else _readable
         photos = read(one.name, photos, analyzer, splitting, notes)

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -65,8 +66,9 @@ class Book:
         return new
 
     def forget_scores(self) -> None:
-        """As if nothing had been scored."""
+        """As if nothing had been scored, on the disk too: a stop would mix old and new. Raises WriteError."""
         self.known = {key: replace(one, scores={}) for key, one in self.known.items()}
+        self.rewrite(list(self.known.values()))
 
     def note(self, pictures: Sequence[Picture]) -> None:
         """Add lines; a later line of the same picture counts. Raises WriteError."""
@@ -87,6 +89,11 @@ class Clock:
     drawn: int = 0
     score_s: float = 0.0
     scored: int = 0
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> "Clock":
+        """What `to_json` gave; entries that are no numbers begin anew."""
+        return cls(**{name: told[name] for name in vars(cls()) if isinstance(told.get(name), int | float)})
 
     def to_json(self) -> dict[str, float]:
         """Plain values for run.json."""

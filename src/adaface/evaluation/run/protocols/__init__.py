@@ -1,13 +1,15 @@
 """Named sets of prompts, for evaluations that can be compared with each other."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
+from typing import Any
 
 from adaface.errors import ConfigError
 from adaface.evaluation.records import BroadClass
 from adaface.evaluation.run.prompts import PromptLine, from_text, prompt_line
 from adaface.pipelines.stack import Stack
+from adaface.spec import GUIDANCE_SCALE, STEPS
 
 MINI, MINI_GATES, SHORT, PAIRS, ADAFACE_2024 = "mini", "mini-gates", "short", "pairs", "adaface-2024"
 
@@ -17,7 +19,7 @@ class Protocol:
     """A named way to evaluate.
 
     num_images: seeds of each prompt where nothing is said. about: what it is, in a line. clip, dino: models
-    that score where the user names none, if they can be had.
+    that score where the user names none, if they can be had. settings: over the stack's recommended ones.
     """
 
     name: str
@@ -25,6 +27,7 @@ class Protocol:
     num_images: int = 2
     clip: str | None = None
     dino: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 PROTOCOLS: Mapping[str, Protocol] = {
@@ -40,6 +43,7 @@ PROTOCOLS: Mapping[str, Protocol] = {
             4,
             clip="hub:openai/clip-vit-base-patch32",
             dino="hub:facebook/dino-vits16",
+            settings={"steps": STEPS, "guidance_scale": GUIDANCE_SCALE},
         ),
     )
 }

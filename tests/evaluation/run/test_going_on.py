@@ -1,0 +1,66 @@
+"""A run that is begun again: what changed meanwhile, and what a start left that was stopped."""
+
+import json
+import sys
+
+import pytest
+from PIL import Image
+
+from adaface.errors import ConfigError, FormatError, MissingExtra
+from adaface.evaluation.folder import RUN_JSON
+from adaface.evaluation.run import run as module
+from adaface.evaluation.run.run import evaluate
+from adaface.identity.files import Identity
+from tiny_run import Brightness, facts
+
+
+def test_identity_files_that_changed_since_are_told(scorer, request_for, people, person):
+    evaluate(request_for())
+    Identity("bob", person.subject_embeds + 5, person.id_embedding).save(people / "bob.safetensors")
+    with pytest.raises(ConfigError, match=r"bob\.safetensors: gone or changed since the run was begun"):
+        evaluate(request_for())
+
+
+def test_scores_of_other_scorers_do_not_stay_when_a_start_is_stopped(scorer, request_for, monkeypatch):
+    class Stopped(Brightness):
+        def __call__(self, cases):
+            raise KeyboardInterrupt
+
+    evaluate(request_for())
+    monkeypatch.setattr(module, "scorers", lambda *_, **__: [Stopped("bulb 2")])
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(request_for())
+    other = Brightness("bulb 2")
+    monkeypatch.setattr(module, "scorers", lambda *_, **__: [other])
+    assert (evaluate(request_for()).scored, other.seen) == (8, 8)
+
+
+def test_new_prompts_of_others_change_the_scores_of_all(scorer, request_for, tmp_path):
+    theirs = tmp_path / "theirs" / "alice"
+    for done, name in enumerate(("a-sketch-of-person", "dancing"), 1):
+        (theirs / name).mkdir(parents=True)
+        Image.new("RGB", (9, 9), "white").save(theirs / name / "0.png")
+        assert evaluate(request_for(images=tmp_path / "theirs")).scored == done
+    (theirs.parent / "bob" / "dancing").mkdir(parents=True)
+    Image.new("RGB", (9, 9), "white").save(theirs.parent / "bob" / "dancing" / "0.png")
+    assert "no pictures of bob" not in evaluate(request_for(images=tmp_path / "theirs")).facts["notes"]
+
+
+def test_a_sweep_draws_and_others_pictures_are_there(scorer, request_for, tmp_path):
+    with pytest.raises(ConfigError, match="--sweep draws pictures, and --images takes those that are there"):
+        evaluate(request_for(images=tmp_path, sweeps=["id_scale=1,2"]))
+
+
+def test_a_package_of_the_report_is_asked_for_before_anything_is_drawn(scorer, request_for, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    with pytest.raises(MissingExtra, match=r"jinja2 is not installed. Run: pip install 'adaface\[eval\]'"):
+        evaluate(request_for())
+    assert not request_for().folder.exists()
+
+
+@pytest.mark.parametrize("damage", [{"notes": None}, {"times": [1]}, {"subjects": "x"}, {"stack": None}])
+def test_a_damaged_entry_of_run_json_is_told(scorer, request_for, damage):
+    folder = evaluate(request_for()).folder
+    (folder / RUN_JSON).write_text(json.dumps(facts(folder) | damage))
+    with pytest.raises(FormatError, match=rf"run\.json: damaged: {next(iter(damage))} is "):
+        evaluate(request_for())
