@@ -80,6 +80,12 @@ def test_pictures_between_strangers_and_the_person_are_a_share_of_that_way(tmp_p
     assert between["other"]["mean"] == pytest.approx(0.1)
 
 
+def test_one_person_is_no_share_of_the_way(tmp_path):
+    row = summary(tmp_path, some_pictures(1), photos(1))["anchors"]["similarity"]
+    assert row["between"] is None
+    assert row["same"]["mean"] > row["other"]["mean"]
+
+
 def test_photos_that_a_score_cannot_tell_apart_give_no_share(tmp_path):
     anchors = photos(2, same=0.1, other=0.1)
     row = summary(tmp_path, some_pictures(2), anchors)["anchors"]["similarity"]
