@@ -6,7 +6,7 @@ import stat
 import pytest
 
 from adaface.errors import MissingFileError, WriteError
-from adaface.files import digest, half_written, held, sha256, write_atomic
+from adaface.files import digest, half_written, held, sha256, slug, write_atomic
 
 
 def write(text: str):
@@ -105,3 +105,9 @@ def test_a_place_is_held_by_one(tmp_path, folder):
     with held(place) as ours:
         assert ours
     assert place.exists() == folder
+
+
+def test_a_text_becomes_a_part_of_a_file_name():
+    assert slug("A photo of <person>, in Paris!") == "a-photo-of-person-in-paris"
+    assert slug("ab cd", longest=3) == "ab"
+    assert (slug("素描"), slug("素描", empty="prompt")) == ("picture", "prompt")

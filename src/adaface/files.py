@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -43,6 +44,12 @@ def write_atomic(path: str | Path, write: Callable[[Path], object]) -> Path:
 def half_written(path: Path) -> list[Path]:
     """What `write_atomic` of this path has left beside it where its process was killed."""
     return list(path.parent.glob(f".{escape(path.stem[:32])}.{_RANDOM}{escape(path.suffix)}"))
+
+
+def slug(text: str, longest: int = 48, *, empty: str = "picture") -> str:
+    """A text as part of a file name: plain small letters, digits and dashes; `empty` where none are left."""
+    words = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    return words[:longest].rstrip("-") or empty
 
 
 def need_room(folder: Path, count: int, advice: str = "Free space, or choose another place") -> None:

@@ -68,13 +68,14 @@ def test_runs_are_put_side_by_side(here, people):
 
 
 def test_the_gates_of_the_mini_stack_stand_in_the_run(here, people, monkeypatch):
-    from adaface.mini import gates, measuring, people as held
+    from adaface.mini import gates, measuring
 
     gate = gates.Gate(name="teacher: faces found", value=0.97, low=0.9, high=1.0, aim=0.9, note="of 64")
-    monkeypatch.setattr(held, "held_out", lambda data, count, seed: (str(data), count))
-    monkeypatch.setattr(measuring, "held_out_world", lambda data, stack: stack.name)
+    (here / "packs").mkdir()
+    monkeypatch.setattr(measuring, "held_out", lambda data, count, *_: (str(data), count))
+    monkeypatch.setattr(measuring, "held_out_world", lambda data, stack, split: stack.name)
     measured = []
-    monkeypatch.setattr(gates, "measure", lambda *arguments: measured.append(arguments) or [gate])
+    monkeypatch.setattr(measuring, "measure", lambda *arguments: measured.append(arguments) or [gate])
     arguments = ("evaluate", people, "-o", "run", *QUICK, "--protocol", "mini-gates", "--data", "packs")
     assert "teacher: faces found: 0.970 [0.900, 1.000], aim 0.9: reached (of 64)" in run(*arguments).stdout
     (row,) = json.loads((here / "run" / "run.json").read_text())["gates"]
@@ -109,6 +110,8 @@ def test_stopping_says_that_the_same_command_goes_on(people, monkeypatch):
     (("--compare", "run"), "--compare: 1 runs to put side by side. Give the folders of two or more"),
     (("--protocol", "mini-gates"), "give the folder of the face packs (--data DIR"),
     (("--data", "."), "--data is for --protocol mini-gates only"),
+    (("--protocol", "mini-gates", "--data", "packs"), "packs: no such folder. --data needs"),
+    (("--images", ".", "--sweep", "id_scale=1,2"), "Leave one of them out"),
 ])  # fmt: skip
 def test_a_mistake_is_told_before_a_model_is_opened(here, arguments, message):
     assert message in error("evaluate", *arguments)

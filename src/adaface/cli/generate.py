@@ -76,37 +76,25 @@ def generate(
     strict: options.Strict = False,
     keep_all: options.KeepAll = False,
     min_face: options.MinFace = None,
-    steps: Annotated[int | None, options.look("--steps", "Denoising steps; more is slower.")] = None,
-    guidance: Annotated[
-        tuple[float, float] | None,
-        options.look(
-            "--guidance", "How closely the prompt is followed, at the first and the last step.", "A B"
-        ),
-    ] = None,
-    id_scale: Annotated[
-        float | None, options.look("--id-scale", "How strongly the person shows: 1 is usual, 0 nobody.")
-    ] = None,
+    steps: options.Steps = None,
+    guidance: options.Guidance = None,
+    id_scale: options.IdScale = None,
     layer_weights: Annotated[
         tuple[float, float] | None,
         options.look(
             "--layer-weights", "Shares of the text encoder's last two layers, last one second.", "A B"
         ),
     ] = None,
-    negative_prompt: Annotated[
-        str | None, options.look("--negative-prompt", "What the pictures should not show.")
-    ] = None,
+    negative_prompt: options.NegativePrompt = None,
     no_negative_prompt: Annotated[
         bool,
         typer.Option(
             "--no-negative-prompt", help="Use no negative prompt.", rich_help_panel=options.LOOK_PANEL
         ),
     ] = False,
-    height: Annotated[int | None, options.look("--height", "In pixels; a multiple of 8.")] = None,
-    width: Annotated[int | None, options.look("--width", "In pixels; a multiple of 8.")] = None,
-    batch_size: Annotated[
-        int | None,
-        options.look("--batch-size", "Pictures at once: speed and memory; the pictures stay the same."),
-    ] = None,
+    height: options.Height = None,
+    width: options.Width = None,
+    batch_size: options.BatchSize = None,
     init_image: options.InitImage = None,
     strength: options.Strength = None,
     mask: options.Mask = None,

@@ -81,26 +81,14 @@ def gates(
 ) -> None:
     """Print what the mini stack can do for people it was never trained on."""
     with mistakes_told(as_json):
-        from adaface.evaluation.text_match import ClipScorer
-        from adaface.face.recognize import load_recognizer
-        from adaface.mini.gates import measure
-        from adaface.mini.measuring import held_out_world
-        from adaface.mini.people import held_out
+        from adaface.mini.measuring import gates_of
         from adaface.mini.world.data import HELD_OUT, VALIDATION
-        from adaface.pipelines.devices import choose_device
-        from adaface.pipelines.personalizer import Personalizer
         from adaface.pipelines.stack import Stack
 
-        opened, where = Stack.load(stack), choose_device(device)
-        split = VALIDATION if validation else HELD_OUT
-        chosen = held_out(data, people, seed, split)
-        other = None if second is None else load_recognizer(second)
-        clip = ClipScorer.from_pretrained(opened.path("clip"), device=where)
-        world = held_out_world(data, opened, split)
-        personalizer = Personalizer.from_pretrained(opened, device=where, dtype="float32")
-        table = measure(
-            personalizer, clip, world, chosen, seed, lambda part: say(f"measuring: {part}"), other
-        )
+        table = gates_of(
+            Stack.load(stack), data, people=people, seed=seed, device=device, second=second,
+            split=VALIDATION if validation else HELD_OUT, tell=lambda part: say(f"measuring: {part}"),
+        )  # fmt: skip
         if as_json:
             print_json({"gates": [vars(gate) | {"passed": gate.passed} for gate in table]})
             return

@@ -186,3 +186,18 @@ class Opening:
 def look(flag: str, text: str, metavar: str | None = None) -> Any:
     """An option about how pictures are drawn; not given, the stack's own value counts."""
     return typer.Option(flag, help=text, metavar=metavar, show_default=False, rich_help_panel=LOOK_PANEL)
+
+
+Steps = Annotated[int | None, look("--steps", "Denoising steps; more is slower.")]
+Guidance = Annotated[
+    tuple[float, float] | None,
+    look("--guidance", "How closely the prompt is followed, at the first and the last step.", "A B"),
+]
+IdScale = Annotated[float | None, look("--id-scale", "How strongly the person shows: 1 is usual, 0 nobody.")]
+NegativePrompt = Annotated[str | None, look("--negative-prompt", "What the pictures should not show.")]
+Height = Annotated[int | None, look("--height", "In pixels; a multiple of 8.")]
+Width = Annotated[int | None, look("--width", "In pixels; a multiple of 8.")]
+BatchSize = Annotated[
+    int | None,
+    look("--batch-size", "Pictures at once: speed and memory; the pictures stay the same."),
+]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from adaface.cli.console import since_start
 from adaface.errors import ConfigError, MissingFileError, WriteError
-from adaface.files import write_atomic
+from adaface.files import slug, write_atomic
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -125,9 +125,3 @@ def save_png(path: Path, image: "Image.Image", record: dict[str, Any] | None = N
 
         info.add_itxt("adaface", json.dumps({**record, "version": adaface.__version__}, ensure_ascii=False))
     return write_atomic(path, lambda beside: image.save(beside, "PNG", pnginfo=info))
-
-
-def slug(prompt: str, longest: int = 48) -> str:
-    """A prompt as part of a file name: plain letters, digits and dashes."""
-    words = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")
-    return words[:longest].rstrip("-") or "picture"

@@ -1,21 +1,54 @@
-"""What the measuring commands need around the gates: the held-out people's world, a contact sheet."""
+"""What the measuring commands share: the gates of a stack, the held-out people's world, a contact sheet."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 
 from adaface.errors import MissingFileError
+from adaface.evaluation.text_match import ClipScorer
+from adaface.face.recognize import load_recognizer
 from adaface.files import write_atomic
+from adaface.mini.gates import Gate, measure
+from adaface.mini.people import held_out
 from adaface.mini.recipes.latents import World
 from adaface.mini.recipes.sampling import contact_sheet
 from adaface.mini.world.captions import caption
 from adaface.mini.world.data import HELD_OUT, TRAIN, load_close, load_full
 from adaface.mini.world.look import ClassWordNet
 from adaface.mini.world.segment import Segmenter
+from adaface.pipelines.devices import choose_device
+from adaface.pipelines.personalizer import Personalizer
 from adaface.pipelines.stack import Stack
 
 SHEET = 40  # pictures
+PEOPLE = 64  # whom the gates are measured on, where nothing is said
+
+
+def gates_of(
+    stack: Stack,
+    data: str | Path,
+    *,
+    people: int = PEOPLE,
+    seed: int = 0,
+    device: str = "cpu",
+    split: int = HELD_OUT,
+    second: str | Path | None = None,
+    tell: Callable[[str], None] = lambda what: None,
+) -> list[Gate]:
+    """The table of gates of a stack, with its models opened for it.
+
+    data: folder of the face packs. seed: of the people and of the pictures. second: another recogniser's ONNX
+    file. Raises as `measure` and what it opens.
+    """
+    where = choose_device(device)
+    chosen = held_out(data, people, seed, split)
+    other = None if second is None else load_recognizer(second)
+    clip = ClipScorer.from_pretrained(stack.path("clip"), device=where)
+    world = held_out_world(data, stack, split)
+    personalizer = Personalizer.from_pretrained(stack, device=where, dtype="float32")
+    return measure(personalizer, clip, world, chosen, seed, tell, other)
 
 
 def load_segmenter(path: str | Path) -> Segmenter:

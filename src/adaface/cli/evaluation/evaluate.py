@@ -154,25 +154,13 @@ def evaluate(
             "NAME",
         ),
     ] = "auto",
-    steps: Annotated[int | None, options.look("--steps", "Denoising steps; more is slower.")] = None,
-    guidance: Annotated[
-        tuple[float, float] | None,
-        options.look(
-            "--guidance", "How closely the prompt is followed, at the first and the last step.", "A B"
-        ),
-    ] = None,
-    id_scale: Annotated[
-        float | None, options.look("--id-scale", "How strongly the person shows: 1 is usual, 0 nobody.")
-    ] = None,
-    negative_prompt: Annotated[
-        str | None, options.look("--negative-prompt", "What the pictures should not show.")
-    ] = None,
-    height: Annotated[int | None, options.look("--height", "In pixels; a multiple of 8.")] = None,
-    width: Annotated[int | None, options.look("--width", "In pixels; a multiple of 8.")] = None,
-    batch_size: Annotated[
-        int | None,
-        options.look("--batch-size", "Pictures at once: speed and memory; the pictures stay the same."),
-    ] = None,
+    steps: options.Steps = None,
+    guidance: options.Guidance = None,
+    id_scale: options.IdScale = None,
+    negative_prompt: options.NegativePrompt = None,
+    height: options.Height = None,
+    width: options.Width = None,
+    batch_size: options.BatchSize = None,
     stack: options.StackName = "mini",
     base: options.Base = None,
     text_encoder: options.TextEncoder = None,

@@ -1,19 +1,18 @@
 """What a run will draw: variants of the settings x casts of subjects x prompts x seeds, in a fixed order."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from adaface.errors import ConfigError
 from adaface.evaluation.records import Picture, Subject
 from adaface.evaluation.run.prompts import PromptLine
+from adaface.files import slug
 from adaface.pipelines.settings import Settings
 
 PICTURES = "pictures"  # folder of the run
 TOGETHER = "+"  # between the names of people who share a picture; no name has it
 ALIASES = {"guidance": "guidance_scale"}
 SWEPT = ("id_scale", "guidance_scale", "steps")  # numbers that decide a picture
-_LONGEST = 48  # letters of a prompt in a file name
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ class Plan:
         self, variant: str, cast: tuple[str, ...], line: PromptLine, number: int, seed: int
     ) -> Picture:
         place = [PICTURES, *([variant] if variant else []), TOGETHER.join(cast)]
-        file = "/".join([*place, f"{number:02d}-{slug(line.text)}", f"{seed}.png"])
+        file = "/".join([*place, f"{number:02d}-{slug(line.text, empty='prompt')}", f"{seed}.png"])
         return Picture(cast, line.filled(cast), line.text, seed, file, kind=line.kind, variant=variant)
 
 
@@ -97,12 +96,6 @@ def units_of(pictures: Sequence[Picture]) -> list[Unit]:
     for picture in pictures:
         casts.setdefault((picture.variant, picture.subjects), []).append(picture)
     return [Unit(variant, cast, found) for (variant, cast), found in casts.items()]
-
-
-def slug(text: str) -> str:
-    """A prompt as part of a file name: plain letters, digits and dashes."""
-    words = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
-    return words[:_LONGEST].rstrip("-") or "prompt"
 
 
 def parse_sweeps(texts: Sequence[str], base: Settings) -> tuple[dict[str, Settings], tuple[Sweep, ...]]:
