@@ -162,6 +162,14 @@ def test_models_that_a_protocol_names_are_notes_where_they_cannot_be_had(stack, 
     assert told[1].startswith("DINO is not told: ") and "facebook/dino-vits16" in told[1]
 
 
+def test_a_model_of_the_user_is_needed_beside_one_of_the_protocol(stack, analyzer, tiny_stack, offline):
+    given = {"analyzer": analyzer, "second": "none", "dino": "hub:facebook/dino-vits16"}
+    found = scorers(stack, clip=tiny_stack / "clip", required=["clip"], **given)
+    assert "clip_t" in names(found) and notes(found)[0].startswith("DINO is not told: ")
+    with pytest.raises(HubError, match="facebook/dino-vits16"):
+        scorers(stack, clip="hub:openai/clip-vit-base-patch32", required=["dino"], **given)
+
+
 def test_a_copy_of_a_repository_below_the_folder_of_models_is_found(stack, analyzer, tiny_stack, offline):
     shutil.copytree(tiny_stack / "clip", offline / "openai" / "clip-vit-base-patch32")
     found = scorers(stack, analyzer=analyzer, second="none", clip="hub:openai/clip-vit-base-patch32")

@@ -26,7 +26,7 @@ from adaface.evaluation.run.request import Request, Tell, tell_nobody
 from adaface.evaluation.run.subjects import Cast, cast_of, find_subjects
 from adaface.evaluation.run.synthetic import PEOPLE, Teacher, as_subject, check_people, draw_people
 from adaface.evaluation.run.work import Book, Clock, Judge, Painter, score_anchors, work_through
-from adaface.evaluation.scores.choose import scorers
+from adaface.evaluation.scores.choose import CLIP, DINO, scorers
 from adaface.face.analyzer import FaceAnalyzer
 from adaface.files import held
 from adaface.identity.files import Identity
@@ -280,7 +280,7 @@ def _judge(run: _Run, subjects: Sequence[Subject], texts: Sequence[str]) -> Judg
     chosen = scorers(
         request.stack, analyzer=run.analyzer, clip=request.clip or named.clip,
         dino=request.dino or named.dino, second=request.second, device=device,
-        required=(request.clip or request.dino) is not None,
+        required=[name for name in (CLIP, DINO) if getattr(request, name) is not None],
     )  # fmt: skip
     return Judge(chosen, World(tuple(subjects), tuple(texts)))
 

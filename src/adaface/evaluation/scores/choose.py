@@ -1,7 +1,7 @@
 """Which scores a run has, with the models that they need."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
 AUTO, DLIB, NONE = "auto", "dlib", "none"  # of the second recogniser
+CLIP, DINO = "clip", "dino"
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,25 +48,26 @@ def scorers(
     dino: str | Path | None = None,
     second: str | Path = AUTO,
     device: "str | torch.device" = "cpu",
-    required: bool = True,
+    required: bool | Collection[str] = True,
 ) -> list[Scorer]:
     """The scorers of a run, in the order of tables; models are opened here, once.
 
     analyzer: with the stack's recogniser. clip: a folder or "hub:owner/name" of a CLIPModel; None: the
     stack's own. dino: of a ViTModel; None: no such score. second: "dlib", "none", the path of a recogniser's
     ONNX file, or "auto" for dlib where it is installed. device: of CLIP, DINO and dlib's network. required:
-    False makes a note of a CLIP or DINO model that cannot be had (a protocol named it, not the user); CLIP is
-    then the stack's own.
+    which of "clip" and "dino" the user named (True: both). Of others, which a protocol named, a note is made
+    where they cannot be had; CLIP is then the stack's own.
     Raises HubError, MissingFileError, FormatError: a model that cannot be had or read. MissingExtra: dlib is
     not installed. ConfigError: the second recogniser is the first one.
     """
     found: list[Scorer] = _face_scorers(stack, analyzer, second, device)
-    found += _clip_scorers(stack, clip, device, required)
+    needed = {CLIP, DINO} if required is True else set(required or ())
+    found += _clip_scorers(stack, clip, device, CLIP in needed)
     if dino is not None:
         try:
             found.append(_dino(dino, device))
         except AdaFaceError as error:
-            if required:
+            if DINO in needed:
                 raise
             found.append(Absent(f"DINO is not told: {error}"))
     return found
