@@ -73,7 +73,7 @@ def differences(runs: Mapping[str, OpenedRun], both: Common) -> dict[str, Any]:
     kinds: dict[str, set[Pair]] = {}
     for picture in both.pictures[first]:  # another run may not say of which kind a prompt is
         kinds.setdefault(picture.kind, set()).add(_pair(picture))
-    has = both.columns
+    has = list(both.columns)
     for pictures in both.pictures.values():
         has = told(has, pictures)
     identity, text = identity_column(has), text_column(has)

@@ -36,7 +36,7 @@ def test_swapping_the_faces_swaps_the_choice():
         ([[0.9, 0.8], [0.5, 0.6]], 0.5),  # both faces are the first person's
         ([[0.9], [0.2]], 0.5),  # the second person has none
         ([[0.5, 0.1], [0.5, 0.9]], 0.5),  # as like the one as the other is nobody's own
-        ([[0.5, 0.0, 0.0], [0.6, 0.9, 0.0], [0.1, 0.0, 0.9]], 2 / 3),  # the first face is likest to the second
+        ([[0.5, 0.0, 0.0], [0.6, 0.9, 0.0], [0.1, 0.0, 0.9]], 2 / 3),  # the first face is the second's
         (np.zeros((2, 0)), 0.0),
     ],
 )
