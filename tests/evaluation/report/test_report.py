@@ -230,7 +230,7 @@ def test_numbers_read_well():
     assert number(None) == "-"
     assert number(-0.1234) == "−0.123"
     assert number(-0.0001) == "0.000"
-    assert signed(0.1) == "+0.100"
+    assert [signed(value) for value in (0.1, -0.1, 1e-5, -1e-5)] == ["+0.100", "−0.100", "0.000", "0.000"]
     assert percent(0.456) == "46\u00a0%"
     assert interval({"low": 0.1, "high": 0.2}) == "[0.100, 0.200]"
     assert interval({"low": 1.0, "high": 1.0}) == "(all alike)"

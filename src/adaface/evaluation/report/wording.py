@@ -38,8 +38,9 @@ def percents(row: Mapping[str, Any] | None) -> str:
 
 
 def signed(value: float, column: Column | None = None) -> str:
-    """A difference as text, with its sign."""
-    return ("+" if value >= 0 else "") + number(value, column)
+    """A difference as text, with its sign; one that is printed as zero has none."""
+    text = number(value, column)
+    return f"+{text}" if value > 0 and text.strip("0.") else text
 
 
 def _minus(text: str) -> str:
