@@ -11,7 +11,8 @@ from adaface.evaluation.folder import RUN_JSON
 from adaface.evaluation.run import run as module
 from adaface.evaluation.run.run import evaluate
 from adaface.identity.files import Identity
-from tiny_run import Brightness, facts
+from adaface.pipelines.stack import Stack
+from tiny_run import Brightness, facts, manifest
 
 
 def test_identity_files_that_changed_since_are_told(scorer, request_for, people, person):
@@ -44,6 +45,26 @@ def test_new_prompts_of_others_change_the_scores_of_all(scorer, request_for, tmp
     (theirs.parent / "bob" / "dancing").mkdir(parents=True)
     Image.new("RGB", (9, 9), "white").save(theirs.parent / "bob" / "dancing" / "0.png")
     assert "no pictures of bob" not in evaluate(request_for(images=tmp_path / "theirs")).facts["notes"]
+
+
+def test_pictures_of_others_that_are_gone_are_rows_and_nobody_draws_them(scorer, request_for, tmp_path):
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "pictures.csv").write_text("file,subject,prompt\nx.png,alice,<alice>\n")
+    done = evaluate(request_for(images=tmp_path / "theirs"))
+    assert "x.png: no such file" in manifest(done.folder)[0].error
+    assert not any("drawn again" in note for note in done.facts["notes"])
+
+
+def test_a_stack_without_a_teacher_asks_for_photos(scorer, request_for, tiny_stack, tmp_path):
+    told = json.loads((tiny_stack / "stack.json").read_text())
+    del told["roles"]["teacher"]
+    for entry in tiny_stack.iterdir():
+        if entry.name != "stack.json":
+            (tmp_path / "bare").mkdir(exist_ok=True)
+            (tmp_path / "bare" / entry.name).symlink_to(entry)
+    (tmp_path / "bare" / "stack.json").write_text(json.dumps(told))
+    with pytest.raises(ConfigError, match="no ID teacher, which draws people who do not exist. Name people"):
+        evaluate(request_for(stack=Stack.load(tmp_path / "bare"), subjects=[], people=2))
 
 
 def test_a_sweep_draws_and_others_pictures_are_there(scorer, request_for, tmp_path):

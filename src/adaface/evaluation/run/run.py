@@ -157,6 +157,11 @@ def _synthetic(run: _Run, begun: Mapping[str, Any]) -> Cast:
     check_people(run.request.people)
     if run.request.images is not None:
         raise ConfigError("--images needs the people who are in the pictures: give folders of their photos")
+    if "teacher" not in run.request.stack.roles:
+        raise ConfigError(
+            f'stack "{run.request.stack.name}": no ID teacher, which draws people who do not exist. Name '
+            "people: adaface evaluate photos/, a folder of photos each"
+        )
     cast, folder = Cast(), run.request.folder
     name, teacher = run.analyzer.recognizer.name, Teacher(run.personalizer)
     write_facts(folder, begun)
@@ -212,7 +217,8 @@ def _carry_out(run: _Run, facts: dict[str, Any]) -> Done:
     _check_scores(book, facts, about, pictures)
     missing = book.look_at(pictures) if request.images is not None else book.missing(pictures)
     facts |= about | {"state": BEGUN, "columns": [asdict(column) for column in judge.columns]}
-    facts["events"] = [*facts.get("events", ()), *_told_of(book, missing)]
+    redrawn = missing if request.images is None else ()
+    facts["events"] = [*facts.get("events", ()), *_told_of(book, redrawn)]
     write_facts(folder, facts)  # before the first score: a start that is killed leaves word of who scored
     painter = _painter(run, facts, subjects, book) if missing and request.images is None else None
     clock = Clock.of(facts.get("times", {}))
