@@ -20,7 +20,7 @@ from adaface.evaluation.run.request import Request
 from adaface.evaluation.run.run import evaluate
 from adaface.evaluation.summary import summarize
 
-PEOPLE, IMAGES, SEED = 4, 2, 100  # of a block: people, pictures of each of the six prompts, its seed
+PEOPLE, IMAGES, SEED = 6, 2, 100  # of a block: people, pictures of each of the six prompts, its seed
 STEP = 1000  # from the seed of a block to that of the next
 COLUMNS = ("face_found", "similarity", "margin", "margin_dlib", "clip_t", "retrieval")
 
