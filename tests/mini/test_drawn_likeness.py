@@ -51,6 +51,16 @@ def test_guidance_goes_beyond_it_away_from_the_empty_context():
     assert (beyond > 0).all()
 
 
+def test_without_the_layout_gradients_flow_through_the_last_prediction_alone():
+    unet, context = Oracle(), contexts().requires_grad_()
+    drawn = draw_latents(
+        unet, ALPHAS, context, torch.zeros(1, 1, 16), torch.Generator().manual_seed(2), layout=False
+    )
+    drawn.sum().backward()
+    with_gradients = [timestep for timestep, enabled in unet.asked if enabled]
+    assert with_gradients == [min(timestep for timestep, _ in unet.asked)]
+
+
 def test_gradients_flow_through_the_last_two_predictions_and_into_the_context_alone():
     unet, empty = Oracle(), torch.zeros(1, 1, 16, requires_grad=True)
     context = contexts().requires_grad_()

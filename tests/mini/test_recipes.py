@@ -9,9 +9,11 @@ from torch.testing import assert_close
 
 from adaface.mini import models
 from adaface.mini.config import PRESETS, preset
+from adaface.mini.recipes.base import HIDES
 from adaface.mini.recipes.encoder import FILL, EncoderRecipe, WordsRecipe
 from adaface.mini.recipes.latents import World, cache
 from adaface.mini.recipes.vae import VaeRecipe
+from adaface.mini.world.facts import ACCESSORIES
 from adaface.mini.world.look import CODES, GROUPS, look_words
 from adaface.mini.world.segment import Segmenter
 
@@ -73,32 +75,38 @@ def test_a_step_of_the_base_has_all_its_terms(smoke_build):
         recipe.config, batch=8, face_share=0.5, taught_share=0.25, context_dropout=0.0
     )
     terms = recipe.step(torch.Generator().manual_seed(0))
-    assert set(terms) == {"words", "faces", "taught", "identity", "drawn"}
+    assert set(terms) == {"words", "faces", "taught", "identity", "drawn", "scenes"}
     assert all(float(term.detach()) > 0 for term in terms.values())
 
 
-def test_people_are_drawn_from_id_embeddings_and_from_words_that_say_who_they_are(smoke_build):
+def test_words_of_scenes_say_who_is_to_be_drawn_and_hide_no_face(smoke_build):
     base = smoke_build.base_recipe(identity=True)
-    base.config = dataclasses.replace(base.config, drawn_pictures=5, drawn_share=0.4, look_share=0.0)
-    context, ids = base.drawn_contexts(torch.Generator().manual_seed(0))
-    assert len(context) == len(ids) == 5
-    teacher = base.prompter.context(ids[:2])
-    assert_close(context[:2], teacher, atol=1e-5, rtol=1e-5)
+    base.config = dataclasses.replace(base.config, look_share=0.0)  # scenes name the look all the same
     captions = []
     base.token_ids = lambda texts: captions.extend(texts) or type(base).token_ids(base, texts)
-    base.drawn_contexts(torch.Generator().manual_seed(0))
-    scenes = captions[-3:]
-    assert all(set(text.split()) & set(look_words()) for text in scenes)
-    whose = base.looks.codes(ids[2:]).tolist()
+    context, ids = base.scene_contexts(3, torch.Generator().manual_seed(0))
+    assert len(context) == len(ids) == len(captions) == 3
+    whose = base.looks.codes(ids).tolist()
     own = [[look_words()[group * CODES + code] for group, code in enumerate(row)] for row in whose]
-    assert all(set(words) & set(text.split()) for words, text in zip(own, scenes, strict=True))
+    assert all(set(words) & set(text.split()) for words, text in zip(own, captions, strict=True))
+    accessories = {ACCESSORIES[int(base.data.facts.accessory[row])] for row in base.scenes}
+    assert accessories and not accessories & set(HIDES)
 
 
-def test_a_person_can_be_drawn_from_id_embeddings_alone(smoke_build):
+def test_likeness_in_scenes_counts_by_its_own_weight_and_leaves_the_layout_alone(smoke_build):
     base = smoke_build.base_recipe(identity=True)
-    base.config = dataclasses.replace(base.config, drawn_pictures=3, drawn_share=1.0)
-    context, ids = base.drawn_contexts(torch.Generator().manual_seed(0))
-    assert_close(context, base.prompter.context(ids), atol=1e-5, rtol=1e-5)
+    asked = []
+    base.drawn = lambda context, ids, generator, layout=True: (
+        asked.append((len(ids), layout)) or torch.tensor(2.0)
+    )
+    base.config = dataclasses.replace(
+        base.config, drawn_weight=0.5, drawn_pictures=5, drawn_share=0.4, scene_weight=0.1
+    )
+    terms = base.drawn_terms(torch.Generator().manual_seed(0))
+    assert {name: round(float(term), 6) for name, term in terms.items()} == {"drawn": 1.0, "scenes": 0.1}
+    assert asked == [(2, True), (3, False)]
+    base.config = dataclasses.replace(base.config, drawn_share=1.0)
+    assert set(base.drawn_terms(torch.Generator().manual_seed(0))) == {"drawn"}
 
 
 def test_the_teacher_learns_nothing_from_the_words_that_it_teaches(smoke_build):

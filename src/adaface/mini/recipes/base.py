@@ -20,9 +20,11 @@ from adaface.mini.recipes.latents import LatentSet
 from adaface.mini.recipes.sampling import contact_sheet, decode, sample
 from adaface.mini.recipes.sface import SFace, identity_loss
 from adaface.mini.world.captions import caption
+from adaface.mini.world.facts import ACCESSORIES
 from adaface.mini.world.look import CODES, GROUPS, LookCodes, look_words
 from adaface.text.clip import TextEncoder
 
+HIDES = ("wearing sunglasses", "with a red clown nose")  # what no likeness can be asked under
 NAMED = "a photo of {}"  # what teaches the look words
 SCENES = (  # of the sheet that shows where a run stands
     "a photo of a {}",
@@ -54,6 +56,7 @@ class BaseConfig:
     drawn_weight: float = 0.0  # of the likeness of what is drawn from noise
     drawn_pictures: int = 6  # a step
     drawn_share: float = 0.6  # of them the ID teacher draws, the rest look words, in scenes
+    scene_weight: float = 0.35  # of the likeness in scenes, times drawn_weight; at 1, the scenes went
     high_share: float = 0.3  # of the noise levels lie in the uppermost fifth, where a picture is laid out
 
     @property
@@ -87,6 +90,8 @@ class BaseRecipe:
         facts = self.data.facts
         plain = (facts.background == 0) & (facts.accessory == 0) & (facts.style == 0) & (facts.close == 0)
         self.plain, self.composed = plain.nonzero()[:, 0], (~plain).nonzero()[:, 0]
+        open_face = ~torch.tensor([name in HIDES for name in ACCESSORIES])[facts.accessory]
+        self.scenes = (~plain & open_face & (facts.close == 0)).nonzero()[:, 0]
         self.alphas = self.scheduler.alphas_cumprod.to(self.device)
         self.prompter.to(self.device)
         self.mean_id = self.data.ids[self.plain].mean(0).to(self.device)
@@ -129,33 +134,42 @@ class BaseRecipe:
                 predicted, rows[shown], self.recognizer
             )
         if config.drawn_weight and self.recognizer is not None:
-            terms["drawn"] = config.drawn_weight * self.drawn(*self.drawn_contexts(generator), generator)
+            terms |= self.drawn_terms(generator)
         return terms
 
-    def drawn_contexts(self, generator: Generator) -> tuple[Tensor, Tensor]:
-        """Contexts (b, T, D) to draw people from, and who they are (b, D_id): ID embeddings, then look words.
+    def drawn_terms(self, generator: Generator) -> dict[str, Tensor]:
+        """Likeness of what the ID teacher draws from noise, and of what look words draw in scenes.
 
-        A UNet that learns the likeness from ID embeddings alone forgets it under any other prompt.
+        A UNet that learns the likeness from ID embeddings alone forgets it under any other prompt. In scenes
+        it counts less and leaves the layout alone: a cap, a sky would go, since a bare face is more alike.
         """
-        config = self.config
-        taught = max(1, round(config.drawn_pictures * config.drawn_share))
-        faces = _pick(self.plain, taught, generator)
-        scenes = _pick(self.composed, config.drawn_pictures - taught, generator)
-        context = self.prompter.context(self.data.ids[faces].to(self.device))
-        if len(scenes):
-            kept = torch.zeros(len(scenes), dtype=torch.bool)
-            read = self.caption_context(scenes, kept, generator, surely=True)
-            context = torch.cat([context, read.to(context)])
-        return context, self.data.ids[torch.cat([faces, scenes])].to(self.device)
+        config, count = self.config, self.config.drawn_pictures
+        taught = max(1, round(count * config.drawn_share))
+        ids = self.data.ids[_pick(self.plain, taught, generator)].to(self.device)
+        terms = {"drawn": config.drawn_weight * self.drawn(self.prompter.context(ids), ids, generator)}
+        if taught < count and len(self.scenes):
+            context, ids = self.scene_contexts(count - taught, generator)
+            weight = config.drawn_weight * config.scene_weight
+            terms["scenes"] = weight * self.drawn(context, ids, generator, layout=False)
+        return terms
 
-    def drawn(self, context: Tensor, ids: Tensor, generator: Generator) -> Tensor:
+    def scene_contexts(self, count: int, generator: Generator) -> tuple[Tensor, Tensor]:
+        """Text features (b, T, D) of `count` scenes in which look words say who it is, and who (b, D_id)."""
+        rows = _pick(self.scenes, count, generator)
+        kept = torch.zeros(count, dtype=torch.bool)
+        context = self.caption_context(rows, kept, generator, surely=True)
+        return context, self.data.ids[rows].to(self.device)
+
+    def drawn(self, context: Tensor, ids: Tensor, generator: Generator, *, layout: bool = True) -> Tensor:
         """1 - likeness, a scalar, of what is drawn from noise for contexts (b, T, D) of people (b, D_id).
 
-        Raises ConfigError: there is no recogniser.
+        layout: as for `draw_latents`. Raises ConfigError: there is no recogniser.
         """
         if self.recognizer is None:
             raise ConfigError("drawn_weight: likeness needs a recogniser. Give one, or a weight of 0")
-        latents = draw_latents(self.unet, self.alphas, context, self.empty_context(), generator)
+        latents = draw_latents(
+            self.unet, self.alphas, context, self.empty_context(), generator, layout=layout
+        )
         pictures = self.vae.decode(latents).sample.float()
         found = likeness(self.recognizer, pictures, ids, self.mean_id, generator)
         return 1 - found if found is not None else torch.ones((), device=self.device)

@@ -29,12 +29,14 @@ def draw_latents(
     generator: Generator,
     *,
     guidance: float = 2.0,
+    layout: bool = True,
 ) -> Tensor:
     """Clean latents (B, C, h, w) for contexts (B, T, D): guided DDIM from noise, in a few steps.
 
     Gradients flow through the last two of them, one where the picture is laid out and one where it is nearly
     sharp; their timesteps are drawn anew in each call. alphas: cumulative products of the schedule. empty:
-    context (1, T, D) to be guided away from, without gradients.
+    context (1, T, D) to be guided away from, without gradients. layout: False leaves the first of the two
+    without gradients.
     """
     empty = empty.detach().expand(len(context), -1, -1)
 
@@ -52,7 +54,8 @@ def draw_latents(
     with torch.no_grad():
         for now, then in pairwise(first):
             latents = ddim(latents, velocity(latents, now), alphas[now], alphas[then])
-    latents = ddim(latents, velocity(latents, high), alphas[high], alphas[low])
+    with torch.set_grad_enabled(layout and torch.is_grad_enabled()):
+        latents = ddim(latents, velocity(latents, high), alphas[high], alphas[low])
     return ddim(latents, velocity(latents, low), alphas[low], torch.ones_like(alphas[low]))
 
 
