@@ -109,7 +109,9 @@ def read_facts(folder: Path) -> Mapping[str, Any]:
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise FormatError(f"{path}: not readable as JSON ({error}). Run the evaluation again") from error
+        raise FormatError(
+            f"{path}: not readable as JSON ({error}). Copy the folder again, or choose another one (-o)"
+        ) from error
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         raise FormatError(f'{path}: no "format": "{FORMAT}" in it. Give the folder of an evaluation')
     return facts
