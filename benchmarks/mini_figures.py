@@ -40,6 +40,8 @@ def main() -> None:
         name: summary([row[name] for row in rows], grain.get(name, 0) / (PEOPLE * IMAGES * 6))
         for name in COLUMNS
     }
+    if min(record["margin"]["low"], record["margin_dlib"]["low"]) <= 0:
+        raise SystemExit("these figures tell nobody apart: there is nothing to hold a stack to")
     request = {"people": PEOPLE, "num_images": IMAGES, "seed": SEED}
     if options.write:
         options.write.write_text(json.dumps({"request": request, "figures": record}, indent=2) + "\n")

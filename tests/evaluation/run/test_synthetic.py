@@ -85,7 +85,7 @@ def test_a_teacher_with_a_unet_of_its_own_draws_with_it(personalizer, tiny_stack
 
 
 class FakeTeacher:
-    """Draws somebody in white under odd seeds; the other pictures are black."""
+    """Draws somebody in white every second time; the other pictures are black."""
 
     def __init__(self, drawn="white"):
         analyzer = SimpleNamespace(
@@ -97,7 +97,7 @@ class FakeTeacher:
 
     def __call__(self, vector, seeds):
         self.seeds += seeds
-        return tuple(Image.new("RGB", (8, 8), self.drawn if seed % 2 else "black") for seed in seeds)
+        return tuple(Image.new("RGB", (8, 8), self.drawn if k % 2 else "black") for k in range(len(seeds)))
 
 
 def test_synthetic_people_have_pictures_that_show_a_face(tmp_path):
@@ -108,6 +108,17 @@ def test_synthetic_people_have_pictures_that_show_a_face(tmp_path):
     assert all(Image.open(path).getpixel((0, 0))[0] == 255 for path in people["synthetic02"])
     assert len(set(teacher.seeds)) == len(teacher.seeds)
     assert told[-1] == (2, 2)
+
+
+def test_photos_share_no_noise_with_pictures_nor_with_another_run(tmp_path):
+    """A picture drawn from a photo's noise looks like that photo, whoever it should show."""
+    drawn = {}
+    for seed in (0, 1000):
+        teacher = FakeTeacher()
+        dict(draw_people(teacher, 3, seed, tmp_path / str(seed), lambda *_: None))
+        drawn[seed] = set(teacher.seeds)
+    assert not drawn[0] & drawn[1000]
+    assert min(drawn[0] | drawn[1000]) > 10**9  # pictures count up from the run's seed
 
 
 def test_a_teacher_that_draws_no_faces_ends(tmp_path):

@@ -104,18 +104,28 @@ def draw_people(
     assert stack is not None  # a teacher has one
     width = analyzer.recognizer.dim
     known = load_strangers(stack.path("strangers"), width) if "strangers" in stack.roles else None
-    ids = random_ids(known, width, count, Generator().manual_seed(seed))
+    generator = Generator().manual_seed(seed)
+    ids = random_ids(known, width, count, generator)
     for k, vector in enumerate(ids):
         name = f"synthetic{k + 1:02d}"
         tell(k, count)
         kept: list[Image.Image] = []
-        for trial in range(TRIES):
-            first = seed + 1000 * k + trial * PHOTOS
-            kept += [one for one in teacher(vector, range(first, first + PHOTOS)) if analyzer.faces(one)]
+        for _ in range(TRIES):
+            seeds = photo_seeds(PHOTOS, generator)
+            kept += [one for one in teacher(vector, seeds) if analyzer.faces(one)]
             if len(kept) >= PHOTOS:
                 break
         yield name, [_save(folder / name / f"{n}.png", one) for n, one in enumerate(kept[:PHOTOS])]
     tell(count, count)
+
+
+def photo_seeds(count: int, generator: Generator) -> list[int]:
+    """Seeds of photos: drawn far from 0, where those of the pictures count up from.
+
+    A picture from the noise of a photo would be like that photo, whoever it shows.
+    """
+    seeds: list[int] = torch.randint(2**40, 2**41, (count,), generator=generator).tolist()
+    return seeds
 
 
 def as_subject(name: str, photos: Sequence[Path], recognizer: str) -> Subject:
