@@ -244,17 +244,3 @@ def test_the_world_without_a_classifier_knows_persons_only(smoke_build):
 def test_the_gpu_loops_leave_time_for_the_rest_of_half_an_hour():
     loops = ("segmenter", "vae", "base", "identity", "clip", "words", "encoder")
     assert sum(getattr(PRESETS["gpu"], name).seconds for name in loops) <= 22 * 60
-
-
-def test_reading_the_recogniser_needs_onnx_only_when_one_is_made(monkeypatch):
-    import importlib.util
-    import sys
-
-    from adaface.mini.recipes import sface
-
-    monkeypatch.setitem(sys.modules, "onnx", None)  # as if it were not installed
-    spec = importlib.util.spec_from_file_location("sface_again", sface.__file__)
-    again = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(again)
-    with pytest.raises(ImportError):
-        again.SFace()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from adaface.errors import ConfigError, NoFaceError, SeveralFacesError
-from adaface.face.types import Face, Floats
+from adaface.face.types import Detection, Face, Floats
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,6 +44,11 @@ class Choice:
         if self.reference is not None:
             return by_likeness(faces, self.reference, same_person, name)
         return only(faces, name) if self.strict else faces[0]
+
+
+def largest(faces: Sequence[Detection]) -> Detection | None:
+    """The detected face of the largest area; None if there is none."""
+    return max(faces, key=lambda f: float((f.box[2] - f.box[0]) * (f.box[3] - f.box[1])), default=None)
 
 
 def by_index(faces: Sequence[Face], index: int, name: str) -> Face:

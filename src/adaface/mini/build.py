@@ -21,6 +21,7 @@ from transformers import CLIPTokenizer
 
 from adaface.encoder.inverse import AdaFaceEncoder
 from adaface.errors import ConfigError
+from adaface.face.differentiable.network import SFace
 from adaface.files import write_atomic
 from adaface.mini import models, plan, starting
 from adaface.mini.config import BuildConfig
@@ -28,7 +29,6 @@ from adaface.mini.recipes.base import BaseRecipe
 from adaface.mini.recipes.clip import ClipRecipe
 from adaface.mini.recipes.encoder import EncoderRecipe, WordsRecipe
 from adaface.mini.recipes.latents import LatentSet, World, cache
-from adaface.mini.recipes.sface import SFace
 from adaface.mini.recipes.vae import VaeRecipe, latent_statistics
 from adaface.mini.world.captions import vocabulary
 from adaface.mini.world.data import TRAIN, load_close, load_full

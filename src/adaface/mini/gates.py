@@ -16,13 +16,14 @@ from torch import Generator, Tensor
 
 from adaface.evaluation.statistics import interval, share
 from adaface.evaluation.text_match import ClipScorer
+from adaface.face.differentiable.network import SFace
+from adaface.face.differentiable.warp import align
 from adaface.face.types import FaceRecognizer
 from adaface.mini.people import Crops, HeldOut, Row, embed_crops, find, margins, seen_by
 from adaface.mini.recipes.latents import World
-from adaface.mini.recipes.sface import SFace
 from adaface.mini.world.captions import plain_caption
 from adaface.mini.world.facts import ACCESSORIES, BACKGROUNDS, CLASS_WORDS, STYLES, Facts, compose
-from adaface.mini.world.geometry import SIZE, align
+from adaface.mini.world.geometry import SIZE
 from adaface.pipelines.drawing import Drawing, draw
 from adaface.pipelines.personalizer import Personalizer
 

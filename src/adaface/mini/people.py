@@ -13,9 +13,10 @@ from torch import Tensor
 
 from adaface.errors import ConfigError
 from adaface.face.align import align as align_face
+from adaface.face.choose import largest
 from adaface.face.detect import YuNet
-from adaface.face.types import Detection, FaceRecognizer
-from adaface.mini.recipes.sface import SFace
+from adaface.face.differentiable.network import SFace
+from adaface.face.types import FaceRecognizer
 from adaface.mini.world.data import HELD_OUT, FacePack, load_full
 
 ZOOM = 4  # generated 64-pixel pictures are enlarged before the detector sees them
@@ -108,14 +109,9 @@ def find(pictures: Sequence[Image.Image]) -> tuple[Crops, Tensor]:
         )
         faces = detect(large)
         found.append(bool(faces))
-        best = largest_face(faces)
+        best = largest(faces)
         crops.append(align_face(large, best.landmarks) if best else np.zeros((112, 112, 3), np.uint8))
     return np.stack(crops), torch.tensor(found)
-
-
-def largest_face(faces: Sequence[Detection]) -> Detection | None:
-    """The face of the largest area; None if there is none."""
-    return max(faces, key=lambda f: float((f.box[2] - f.box[0]) * (f.box[3] - f.box[1])), default=None)
 
 
 @torch.no_grad()

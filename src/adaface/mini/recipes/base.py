@@ -15,13 +15,13 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from adaface.encoder.id_prompter import Arc2FacePrompter
 from adaface.errors import ConfigError
-from adaface.mini.recipes.drawn import draw_latents, likeness
+from adaface.face.differentiable.network import SFace, identity_loss
 from adaface.mini.recipes.latents import LatentSet
 from adaface.mini.recipes.sampling import contact_sheet, decode, sample
-from adaface.mini.recipes.sface import SFace, identity_loss
 from adaface.mini.world.captions import caption
 from adaface.mini.world.facts import ACCESSORIES
 from adaface.mini.world.look import CODES, GROUPS, LookCodes, look_words
+from adaface.recipes.base.drawn import draw_latents, likeness
 from adaface.text.clip import TextEncoder
 
 HIDES = ("wearing sunglasses", "with a red clown nose")  # what no likeness can be asked under

@@ -9,10 +9,11 @@ from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor
 
+from adaface.face.differentiable.warp import resample
 from adaface.files import write_atomic
 from adaface.mini.world.data import FacePack
 from adaface.mini.world.facts import Facts, compose, draw_facts
-from adaface.mini.world.geometry import SIZE, fixed_crop, jitter, move_landmarks, resample
+from adaface.mini.world.geometry import SIZE, fixed_crop, jitter, move_landmarks
 from adaface.mini.world.look import ClassWordNet
 from adaface.mini.world.segment import Segmenter
 

@@ -7,9 +7,9 @@ from diffusers import AutoencoderKL
 from PIL.Image import Image
 from torch import Generator, Tensor, nn
 
+from adaface.face.differentiable.network import SFace, embed, identity_loss
 from adaface.mini.recipes.latents import Pictures, World
 from adaface.mini.recipes.sampling import contact_sheet
-from adaface.mini.recipes.sface import SFace, embed, identity_loss
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,8 @@ from PIL import Image
 from torch import Generator, Tensor, nn
 
 from adaface.errors import MissingFileError
-from adaface.mini.world.geometry import SIZE, apply, resample
+from adaface.face.differentiable.warp import apply, resample
+from adaface.mini.world.geometry import SIZE
 
 CLASSES = ("background", "face", "rest")
 PORTRAITS = "portraits_masks.zip"

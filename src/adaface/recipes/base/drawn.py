@@ -11,14 +11,15 @@ import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
 from torch import Generator, Tensor
 
+from adaface.face.choose import largest
 from adaface.face.detect import YuNet
-from adaface.mini.people import ZOOM, largest_face
-from adaface.mini.recipes.sface import SFace, embed
-from adaface.mini.world.geometry import MIRRORED
+from adaface.face.differentiable.network import SFace, embed
+from adaface.face.differentiable.warp import MIRRORED
 
 COARSE = 110  # timesteps that a step without gradients goes
 HIGH, LOW = (450, 950), (120, 500)  # timesteps of the two predictions that have gradients
 APART = 150  # that they are apart, at least
+SEEN_PX = 256  # smaller pictures are enlarged to this before the detector sees them
 
 
 def draw_latents(
@@ -107,11 +108,12 @@ def changed(pictures: Tensor, landmarks: Tensor, generator: Generator) -> tuple[
 def landmarks_in(pictures: Tensor) -> tuple[Tensor, Tensor]:
     """Landmarks (F, 5, 2) of the largest faces in pictures (B, 3, S, S) in -1..1, and whose rows (F,)."""
     detect = YuNet()
-    large = F.interpolate(pictures.detach().float(), scale_factor=ZOOM, mode="bicubic")
+    zoom = max(1.0, SEEN_PX / pictures.shape[-1])
+    large = F.interpolate(pictures.detach().float(), scale_factor=zoom, mode="bicubic")
     arrays = ((large.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-    faces = [largest_face(detect(array)) for array in arrays]
+    faces = [largest(detect(array)) for array in arrays]
     rows = [row for row, face in enumerate(faces) if face is not None]
-    marks = [torch.from_numpy(face.landmarks).float() / ZOOM for face in faces if face is not None]
+    marks = [torch.from_numpy(face.landmarks).float() / zoom for face in faces if face is not None]
     return torch.stack(marks) if marks else torch.zeros(0, 5, 2), torch.tensor(rows, dtype=torch.long)
 
 

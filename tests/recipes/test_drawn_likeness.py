@@ -9,9 +9,9 @@ from PIL import Image
 from torch.nn.functional import normalize
 from torch.testing import assert_close
 
+from adaface.face.differentiable.network import SFace, embed
 from adaface.mini import models
-from adaface.mini.recipes.drawn import APART, _timesteps, changed, ddim, draw_latents, landmarks_in, likeness
-from adaface.mini.recipes.sface import SFace, embed
+from adaface.recipes.base.drawn import APART, _timesteps, changed, ddim, draw_latents, landmarks_in, likeness
 
 ALPHAS = models.new_scheduler().alphas_cumprod
 SHAPE = (4, 2, 2)

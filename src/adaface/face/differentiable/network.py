@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adaface.errors import FormatError
+from adaface.face.differentiable.warp import align
 from adaface.face.recognize import SFACE_FILE, wheel_model
-from adaface.mini.world.geometry import align
 
 Step = tuple[str, list[Any]]  # what to do, and with which constants
 Options = dict[str, Any]  # attributes of an ONNX node

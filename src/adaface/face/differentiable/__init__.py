@@ -1,0 +1,1 @@
+"""PIXELS WITH GRADIENTS -> WHO: alignment and a recogniser in torch, for losses and for scoring in bulk."""
