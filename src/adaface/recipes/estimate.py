@@ -3,13 +3,13 @@
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from adaface.recipes.config import TrainConfig, resolved
 from adaface.recipes.registry import open_recipe
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 MB = 1e6
 SHOWN = 4  # names of samples
-STEPS = 2  # that are timed, after a first one
+STEPS = 2  # of each kind that are timed, after a first one
+DRAWN = 600  # plans over the whole run, that tell how often a kind of step comes: to 4 % at most
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,16 @@ class Memory:
 
 
 @dataclass(frozen=True)
+class Kind:
+    """Steps that take equal memory and time, such as those of three denoising steps."""
+
+    name: str
+    share: float  # of the run's steps, 0..1
+    seconds: float  # a step, its update included
+    activations: float  # megabytes
+
+
+@dataclass(frozen=True)
 class Estimate:
     """What `adaface train --dry-run` says."""
 
@@ -55,9 +66,10 @@ class Estimate:
     parameters: dict[str, int]  # by part
     trained: int
     memory: Memory
-    seconds_a_step: float
+    seconds_a_step: float  # the mean over its kinds
     steps: int
     seconds: float  # of the whole run
+    kinds: list[Kind]  # the most frequent one first
     plan: dict[str, Any]  # the first step's
     names: list[str]  # its samples'
 
@@ -72,6 +84,10 @@ class Estimate:
         keys = ("recipe", "data", "stack", "init_from", "seed", "device")
         named = ", ".join(f"{key}={self.config[key]}" for key in keys)
         hours = self.seconds / 3600
+        kinds = [
+            f"{kind.share:.0%} {kind.name}: {kind.seconds:.3f} s, activations {kind.activations:.0f} MB"
+            for kind in self.kinds
+        ]
         return [
             f"plan: {named}",
             f"data: {self.data['samples']} pictures of {self.data['people']} people, latents: "
@@ -84,6 +100,7 @@ class Estimate:
             + ("" if self.memory.process else "; the process's own comes on top"),
             f"time: {self.seconds_a_step:.3f} s a step, {self.steps} steps: "
             + (f"{hours:.1f} hours" if hours >= 1 else f"{self.seconds / 60:.1f} minutes"),
+            *([f"kinds of steps: {'; '.join(kinds)}"] if len(kinds) > 1 else []),
         ]
 
 
@@ -95,8 +112,14 @@ def estimate(config: TrainConfig, ranks: Ranks) -> Estimate:
     try:
         stepper = Stepper(recipe, config.loop, ranks)
         plan = recipe.draw(1, step_generator(config.seed, 1), 0.0)
-        memory = _memory(recipe, stepper, plan)
-        seconds = _time(recipe, config, stepper)
+        plans = _kinds(recipe, config)
+        memory, activations = _memory(recipe, stepper, {name: kind[0] for name, kind in plans.items()})
+        drawn = sum(map(len, plans.values()))
+        kinds = [
+            Kind(name, len(kind) / drawn, _time(recipe, kind, stepper), activations[name])
+            for name, kind in plans.items()
+        ]
+        seconds = sum(kind.share * kind.seconds for kind in kinds)
         count = len(stepper.parts[0].take(plan.rows))
         models = {**recipe.modules, **recipe.frozen}
         steps = int(min(config.loop.steps, max(1, config.loop.seconds / seconds)))
@@ -111,6 +134,7 @@ def estimate(config: TrainConfig, ranks: Ranks) -> Estimate:
             seconds_a_step=seconds,
             steps=steps,
             seconds=steps * seconds,
+            kinds=kinds,
             plan=plan.to_json(),
             names=list(recipe.names(plan)),
         )
@@ -118,35 +142,63 @@ def estimate(config: TrainConfig, ranks: Ranks) -> Estimate:
         recipe.close()
 
 
-def _memory(recipe: "Experiment", stepper: Stepper, plan: StepPlan) -> Memory:
-    """The memory of one process at its peak.
+def _kinds(recipe: "Experiment", config: TrainConfig) -> dict[str, list[StepPlan]]:
+    """Plans from all over the run by their kind, the most frequent kind first.
+
+    A recipe whose steps are not alike tells them apart by a method `kind(plan) -> str`.
+    """
+    kind: Callable[[StepPlan], str] = getattr(recipe, "kind", lambda plan: "step")
+    found: dict[str, list[StepPlan]] = {}
+    steps = config.loop.steps
+    for number in torch.randint(1, steps + 1, (DRAWN,), generator=step_generator(config.seed, 0)).tolist():
+        plan = recipe.draw(number, step_generator(config.seed, number), number / steps)
+        found.setdefault(kind(plan), []).append(plan)
+    return dict(sorted(found.items(), key=lambda item: -len(item[1])))
+
+
+def _memory(
+    recipe: "Experiment", stepper: Stepper, plans: Mapping[str, StepPlan]
+) -> tuple[Memory, dict[str, float]]:
+    """The memory of one process at its peak, and the activations of each kind of step.
 
     What is there whatever the batch is: measured after a step of one sample a part, in which libraries and
     optimiser take what they take at first use. The activations are counted at one and at two samples, and
-    grow evenly from there.
+    grow evenly from there; those of the kind that takes most are the peak's.
     """
     device, trained = stepper.ranks.device, stepper.weights.trained.values()
     least = stepper.ranks.world * stepper.config.accumulate
+    plan = next(iter(plans.values()))
     small = replace(plan, rows=plan.rows[:least], seeds=plan.seeds[:least])
     stepper.update(stepper.gradients(small), 0, 0.0)
     there = 0.0 if device.type == "cuda" else _resident() / MB
     counted = Memory(
         process=0.0,
-        frozen=_bytes(t for m in recipe.frozen.values() for t in [*m.parameters(), *m.buffers()]) / MB,
+        frozen=_bytes(_once(recipe.frozen.values())) / MB,
         weights=_bytes(trained) / MB,
         gradients=_bytes(trained) / MB,
         optimizer=_bytes(_tensors(stepper.optimizers.state_dict())) / MB,
         averages=_bytes(stepper.weights.averages.values()) / MB,
         activations=0.0,
     )
-    counts = sorted({max(1, min(count, len(plan.rows))) for count in (1, 2)})
-    seen = [_activations(recipe, stepper, plan, count) / MB for count in counts]
-    samples = len(stepper.parts[0].take(plan.rows))
-    step = max(seen[-1], seen[0] + (seen[-1] - seen[0]) * (samples - 1))
+    kinds = {name: _grown(recipe, stepper, plan) for name, plan in plans.items()}
     # a checkpoint keeps the weights aside while the averages are looked at; the optimiser's file is made in
     # main memory
     save = max(counted.averages, 0.0 if device.type == "cuda" else counted.optimizer)
-    return replace(counted, process=max(0.0, there - counted.total), activations=max(step, save))
+    process = max(0.0, there - counted.total)
+    return replace(counted, process=process, activations=max(*kinds.values(), save)), kinds
+
+
+def _grown(recipe: "Experiment", stepper: Stepper, plan: StepPlan) -> float:
+    """Megabytes of activations of a step by this plan, in one part of one process."""
+    counts = sorted({max(1, min(count, len(plan.rows))) for count in (1, 2)})
+    seen = [_activations(recipe, stepper, plan, count) / MB for count in counts]
+    samples = len(stepper.parts[0].take(plan.rows))
+    return max(seen[-1], seen[0] + (seen[-1] - seen[0]) * (samples - 1))
+
+
+def _once(modules: Iterable[nn.Module]) -> Iterable[Tensor]:
+    """Parameters and buffers, those that several modules share once: a teacher may be the base's UNet."""
+    return {id(t): t for m in modules for t in [*m.parameters(), *m.buffers()]}.values()
 
 
 def _resident() -> int:
@@ -173,35 +225,67 @@ def _tensors(value: object) -> Iterator[Tensor]:
 
 
 def _activations(recipe: "Experiment", stepper: Stepper, plan: StepPlan, samples: int) -> int:
-    """Bytes that a forward pass over so many samples keeps for the backward pass."""
+    """Most bytes that the loss of so many samples keeps at once for backward passes."""
     part = Part(0, max(1, len(plan.rows) // samples))
-    known = {p.untyped_storage().data_ptr() for m in recipe.modules.values() for p in m.parameters()}
-    known |= {p.untyped_storage().data_ptr() for m in recipe.frozen.values() for p in m.parameters()}
-    kept: dict[int, int] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in known:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with stepper.autocast(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+    models = [*recipe.modules.values(), *recipe.frozen.values()]
+    kept = _Kept({p.untyped_storage().data_ptr() for m in models for p in m.parameters()})
+    with stepper.autocast(), torch.autograd.graph.saved_tensors_hooks(kept.pack, kept.unpack):
         loss = total(recipe.loss(plan, part))
-    size = sum(kept.values())
     del loss
-    return size
+    return kept.most
 
 
-def _time(recipe: "Experiment", config: TrainConfig, stepper: Stepper) -> float:
-    """Seconds of a step, its update included; the weights are other ones afterwards."""
+class _Kept:
+    """Counts the bytes that graphs keep, and the most at once: a loss may go back through a part of itself
+    and forget it before the next one begins.
+    """
+
+    def __init__(self, known: set[int]) -> None:
+        """known: storages that are there anyway."""
+        self.known, self.now, self.most = known, 0, 0
+        self.uses: dict[int, int] = {}
+
+    def pack(self, tensor: Tensor) -> "_Held":
+        """What a graph keeps in place of a tensor."""
+        return _Held(self, tensor)
+
+    @staticmethod
+    def unpack(held: "_Held") -> Tensor:
+        """The tensor again."""
+        return held.tensor
+
+    def add(self, place: int, size: int, uses: int) -> None:
+        """One use more or less of a storage."""
+        before = self.uses.get(place, 0)
+        self.uses[place] = before + uses
+        if place not in self.known and not (before and before + uses):
+            self.now += size * uses
+            self.most = max(self.most, self.now)
+
+
+class _Held:
+    """A tensor in a graph, which tells when the graph lets go of it."""
+
+    def __init__(self, kept: _Kept, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        self.tensor, self._kept = tensor, kept
+        self._place, self._size = storage.data_ptr(), storage.nbytes()
+        kept.add(self._place, self._size, 1)
+
+    def __del__(self) -> None:
+        self._kept.add(self._place, self._size, -1)
+
+
+def _time(recipe: "Experiment", plans: Sequence[StepPlan], stepper: Stepper) -> float:
+    """Seconds of a step of one kind, its update included; the weights are other ones afterwards."""
     device, took = stepper.ranks.device, []
-    for step in range(1, 2 + STEPS):
-        plan = recipe.draw(step, step_generator(config.seed, step), 0.0)
+    for number in range(1 + STEPS):
+        plan = plans[number % len(plans)]
         for part in stepper.parts:
             recipe.prepare(plan, part)
         _wait(device)
         started = time.perf_counter()
-        stepper.update(stepper.gradients(plan), step - 1, 0.0)
+        stepper.update(stepper.gradients(plan), number, 0.0)
         _wait(device)
         took.append(time.perf_counter() - started)
     return sum(took[1:]) / STEPS

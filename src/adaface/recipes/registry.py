@@ -46,8 +46,9 @@ CONFIGS = "configs"  # folder of the presets in the package
 
 
 def presets() -> list[str]:
-    """Names of the configs that come with the package."""
-    return sorted(path.stem for path in _folder().glob("*.yaml"))
+    """Names of the configs that come with the package; those in a folder of theirs as "sd15/identity"."""
+    folder = _folder()
+    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
 
 
 def find_config(name: str | Path) -> Path:
