@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from adaface.data.augment import Augment
+from adaface.data.augment import SCALE, Augment
 from adaface.data.dataset import FaceDataset, Sample
 from adaface.data.index import Column, header, open_columns, places
 from adaface.errors import ConfigError, DatasetError, MissingFileError, ShapeError, WriteError
@@ -71,11 +71,14 @@ def vae_latents(vae: Any, images: Tensor, noise: Tensor | None = None) -> Tensor
     return (latents - shift) * float(vae.config.scaling_factor)
 
 
-def fixed_augments(key: str, count: int, seed: int) -> list[Augment]:
-    """The coins of a picture: of its name and the seed alone, so that they do not depend on its row."""
+def fixed_augments(key: str, count: int, seed: int, scale: tuple[float, float] = SCALE) -> list[Augment]:
+    """The coins of a picture: of its name and the seed alone, so that they do not depend on its row.
+
+    scale: least and most of `Augment.scale`.
+    """
     number = int.from_bytes(hashlib.sha256(f"{seed}\0{key}".encode()).digest()[:8], "little")
     generator = torch.Generator().manual_seed(number % 2**63)
-    return [_as_stored(Augment.draw(generator)) for _ in range(count)]
+    return [_as_stored(Augment.draw(generator, scale=scale)) for _ in range(count)]
 
 
 def encode_latents(
@@ -86,28 +89,35 @@ def encode_latents(
     seed: int,
     vae: str,
     batch_size: int = 8,
+    scale: tuple[float, float] = SCALE,
     tell: Tell | None = None,
 ) -> Path:
     """Encode `count` augmentations of every picture into the data set's folder; an interrupted call goes on.
 
     encode: deterministic; as `vae_encode` gives. vae: names it, so that another one's latents are not taken
-    for its. batch_size: pictures encoded at once. tell: is told after each batch of rows.
+    for its. batch_size: pictures encoded at once. scale: of the augmentations, as of `fixed_augments`. tell:
+    is told after each batch of rows.
     Raises ConfigError: a count or size below 1. ShapeError: what `encode` gives is no (B, C, h, w).
     WriteError: no room; what is done stays for the next call. And what reading a sample raises.
     """
     if count < 1 or batch_size < 1:
         raise ConfigError(f"count={count}, batch_size={batch_size}: give 1 or more")
     metadata = {"kind": KIND, "version": VERSION, "data": dataset.hash, "vae": vae, "seed": str(seed)}
+    if scale != SCALE:
+        metadata["scale"] = json.dumps(scale)
     step = max(1, batch_size // count)
-    with torch.no_grad():
-        first = _encoded(dataset, range(min(step, len(dataset))), encode, count, seed, batch_size)
+
+    def columns_of(rows: Sequence[int]) -> dict[str, Column]:
+        augments = [coins for row in rows for coins in fixed_augments(dataset.key(row), count, seed, scale)]
+        with torch.no_grad():
+            return _encoded(dataset, rows, augments, encode, batch_size)
+
+    first = columns_of(range(min(step, len(dataset))))
     try:
         with _HalfFile(dataset.folder, len(dataset), first, metadata) as file:
             for row in range(file.done, len(dataset), step):
                 rows = range(row, min(row + step, len(dataset)))
-                with torch.no_grad():
-                    columns = _encoded(dataset, rows, encode, count, seed, batch_size) if row else first
-                file.write(row, columns)
+                file.write(row, columns_of(rows) if row else first)
                 if tell:
                     tell(rows.stop, len(dataset))
     except OSError as error:
@@ -263,11 +273,11 @@ class _HalfFile:
 
 
 def _encoded(
-    dataset: FaceDataset, rows: Sequence[int], encode: Encode, count: int, seed: int, batch_size: int
+    dataset: FaceDataset, rows: Sequence[int], augments: Sequence[Augment], encode: Encode, batch_size: int
 ) -> dict[str, Column]:
-    """Columns of some rows, (rows, k, ...)."""
-    augments = [coins for row in rows for coins in fixed_augments(dataset.key(row), count, seed)]
+    """Columns of some rows, (rows, k, ...). augments: k of each row, row by row."""
     samples: list[Sample] = []
+    count = len(augments) // len(rows)
     for n, row in enumerate(rows):
         sample = dataset[row]
         samples += [coins.apply(sample) for coins in augments[n * count : (n + 1) * count]]

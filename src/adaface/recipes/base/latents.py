@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from adaface.data.augment import SCALE
 from adaface.data.dataset import FaceDataset
 from adaface.data.latents import LatentCache, Tell, encode_latents, vae_encode
 from adaface.encoder.fingerprint import fingerprint
@@ -25,12 +26,13 @@ def encode_dataset(
     seed: int = 0,
     device: str = "auto",
     batch_size: int = 8,
+    scale: tuple[float, float] = SCALE,
     tell: Tell | None = None,
 ) -> Path:
     """Encode `count` augmentations of each picture of a prepared folder with a stack's VAE, in float32.
 
-    Returns the file beside the index. tell: rows done and rows in all. Raises what opening the stack and
-    `encode_latents` raise.
+    Returns the file beside the index. scale: of the augmentations, least and most. tell: rows done and rows
+    in all. Raises what opening the stack and `encode_latents` raise.
     """
     loaded = stack if isinstance(stack, Stack) else Stack.load(stack)
     pipe = load_base(base_parts(loaded, safety_checker=False), torch.device("cpu"), torch.float32)
@@ -43,6 +45,7 @@ def encode_dataset(
         seed=seed,
         vae=name,
         batch_size=batch_size,
+        scale=scale,
         tell=tell,
     )
 
