@@ -6,7 +6,7 @@ import stat
 import pytest
 
 from adaface.errors import MissingFileError, WriteError
-from adaface.files import digest, half_written, held, sha256, slug, write_atomic
+from adaface.files import digest, half_written, held, sha256, slug, write_atomic, write_text
 
 
 def write(text: str):
@@ -30,6 +30,11 @@ def test_a_writer_that_fails_leaves_the_older_file(tmp_path):
         write_atomic(path, half)
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["c.txt"]
+
+
+def test_a_text_that_is_none_in_utf_8_is_escaped_as_json_would(tmp_path):
+    path = write_text(tmp_path / "a.json", '{"name": "ünï\udc80"}')
+    assert path.read_bytes() == '{"name": "ünï\\udc80"}'.encode()
 
 
 def test_a_folder_that_is_a_file_is_told(tmp_path):

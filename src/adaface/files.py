@@ -41,6 +41,13 @@ def write_atomic(path: str | Path, write: Callable[[Path], object]) -> Path:
     return path
 
 
+def write_text(path: str | Path, text: str) -> Path:
+    """Write a text file in UTF-8, whole or not at all; half a surrogate, as a file's name may have, is
+    escaped. Raises WriteError.
+    """
+    return write_atomic(path, lambda beside: beside.write_text(text, "utf-8", errors="backslashreplace"))
+
+
 def half_written(path: Path) -> list[Path]:
     """What `write_atomic` of this path has left beside it where its process was killed."""
     return list(path.parent.glob(f".{escape(path.stem[:32])}.{_RANDOM}{escape(path.suffix)}"))

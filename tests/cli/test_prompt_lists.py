@@ -30,5 +30,5 @@ def test_a_stack_with_prompts_of_its_own_gives_these():
 
 
 def test_mistakes_say_what_there_is():
-    assert "--kind plant: give one of person, animal, object" in error("prompts", "--kind", "plant")
+    assert "--kind: kind 'plant'. Kinds are person, animal, object" in error("prompts", "--kind", "plant")
     assert "mine.doc: give a name that ends in .txt or .yaml" in error("prompts", "-o", "mine.doc")

@@ -7,7 +7,7 @@ from typing import Any
 
 from adaface.evaluation import pairing
 from adaface.evaluation.report import comparison
-from adaface.files import write_atomic
+from adaface.files import write_text
 
 JSON, HTML = "compare.json", "compare.html"
 
@@ -33,8 +33,5 @@ def write(folders: Sequence[str | Path], out: str | Path) -> Path:
     both = pairing.common(runs)
     figures = pairing.differences(runs, both)
     page = comparison.page(runs, both, figures)
-    text = json.dumps(figures, indent=1, ensure_ascii=False) + "\n"
-    write_atomic(Path(out) / JSON, lambda beside: beside.write_text(text, "utf-8"))
-    return write_atomic(
-        Path(out) / HTML, lambda beside: beside.write_text(page, "utf-8", errors="backslashreplace")
-    )
+    write_text(Path(out) / JSON, json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
+    return write_text(Path(out) / HTML, page)

@@ -41,6 +41,11 @@ class OpenedRun:
         variants = [picture.variant for picture in self.pictures]
         return "" if "" in variants or not variants else variants[0]
 
+    @cached_property
+    def own(self) -> list[Picture]:
+        """The pictures that figures are of: those of the variant `base`."""
+        return [picture for picture in self.pictures if picture.variant == self.base]
+
     @property
     def subjects(self) -> Sequence[Mapping[str, Any]]:
         """Who was drawn, as run.json says it."""

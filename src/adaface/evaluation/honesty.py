@@ -5,7 +5,8 @@ from typing import Any
 
 from adaface.evaluation.anchors import SAME
 from adaface.evaluation.folder import OpenedRun
-from adaface.evaluation.means import told
+from adaface.evaluation.means import with_values
+from adaface.evaluation.run.naming import in_a_row
 
 FEW_PEOPLE = 12
 _ALWAYS = (
@@ -25,13 +26,13 @@ def _notes(run: OpenedRun) -> Iterator[str]:
     synthetic = [s["name"] for s in subjects if s.get("synthetic")]
     if synthetic:
         yield (
-            f"Synthetic people: {_names(synthetic)}. The stack's own ID teacher drew their photos. The "
+            f"Synthetic people: {in_a_row(synthetic)}. The stack's own ID teacher drew their photos. The "
             "figures say how well the encoder follows its teacher, not how well it draws a real person"
         )
     given = [s["name"] for s in subjects if given_score(s)]
     if given:
         yield (
-            f"Given photos score: {_names(given)}. There is none beside those that made the identity, "
+            f"Given photos score: {in_a_row(given)}. There is none beside those that made the identity, "
             "so a method that copies the given photo looks better than it is"
         )
     if run.dropped:
@@ -57,9 +58,8 @@ def not_measured(run: OpenedRun) -> list[str]:
 
 
 def _missing(run: OpenedRun) -> Iterator[str]:
-    own = [picture for picture in run.pictures if picture.variant == run.base]
-    names = {column.name for column in told(run.columns, own)}
-    people = {picture.subjects[0] for picture in own}
+    names = {column.name for column in with_values(run.columns, run.own)}
+    people = {picture.subjects[0] for picture in run.own}
     if len(people) == 1:
         yield "How much the figures vary between people: there is one, so means have no interval"
     elif len(people) < FEW_PEOPLE:
@@ -76,15 +76,11 @@ def _missing(run: OpenedRun) -> Iterator[str]:
             "A ceiling under each prompt: the photos that make it are plain ones. Behind sunglasses or in a "
             "sketch a recogniser knows nobody well, so a low likeness there is not the method's fault alone"
         )
-    if len({picture.seed for picture in own}) < 2:
+    if len({picture.seed for picture in run.own}) < 2:
         yield "How much pictures of one prompt differ: there is one seed a prompt"
     if not any(name.startswith("dino") for name in names):
         yield "Likeness of the whole picture by DINO: no such model was given"
-    if not any(len(picture.subjects) > 1 for picture in own):
+    if not any(len(picture.subjects) > 1 for picture in run.own):
         yield "Several people in one picture"
     if any(subject.get("synthetic") for subject in run.subjects):
         yield "Photos of real people, in the light and with the cameras of their lives"
-
-
-def _names(names: list[str]) -> str:
-    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")

@@ -26,7 +26,7 @@ def per_person(pictures: Iterable[Picture], name: str) -> dict[str, float]:
     }
 
 
-def told(columns: Iterable[Column], pictures: Sequence[Picture]) -> list[Column]:
+def with_values(columns: Iterable[Column], pictures: Sequence[Picture]) -> list[Column]:
     """The columns that at least one of the pictures has a value of."""
     return [c for c in columns if any(picture.scores.get(c.name) is not None for picture in pictures)]
 
@@ -45,12 +45,17 @@ def estimates(pictures: Sequence[Picture], columns: Iterable[Column]) -> Figures
     """Column -> mean over people with its interval, and how many people and pictures it is of."""
     found = {}
     for column in columns:
-        estimate = bounded(Estimate.of(per_person(pictures, column.name).values()), column)
+        estimate = mean_of(pictures, column)
         if estimate is not None:
             scored = sum(picture.scores.get(column.name) is not None for picture in pictures)
             found[column.name] = {**asdict(estimate), "people": estimate.n, "pictures": scored}
             found[column.name]["seed_sd"] = seed_sd(pictures, column.name)
     return found
+
+
+def mean_of(pictures: Iterable[Picture], column: Column) -> Estimate | None:
+    """Mean of a score over people with its interval; None: no picture has it."""
+    return bounded(Estimate.of(per_person(pictures, column.name).values()), column)
 
 
 def seed_sd(pictures: Iterable[Picture], name: str) -> float | None:

@@ -10,7 +10,7 @@ import numpy as np
 from adaface.errors import ConfigError
 from adaface.evaluation.curves import difference
 from adaface.evaluation.folder import OpenedRun, open_run
-from adaface.evaluation.means import estimates, per_person, told
+from adaface.evaluation.means import estimates, per_person, with_values
 from adaface.evaluation.records import Column, Picture
 from adaface.evaluation.scores.columns import RETRIEVAL
 from adaface.evaluation.statistics import Estimate
@@ -45,7 +45,7 @@ def named(folders: Sequence[str | Path]) -> dict[str, OpenedRun]:
 
 def common(runs: Mapping[str, OpenedRun]) -> Common:
     """What is compared. Raises ConfigError: nothing is common to all runs."""
-    own = {name: [p for p in run.pictures if p.variant == run.base] for name, run in runs.items()}
+    own = {name: run.own for name, run in runs.items()}
     others = sorted(_other_people(runs))
     pairs = {name: {_pair(p) for p in some} for name, some in own.items()}
     shared = {pair for pair in set.intersection(*pairs.values()) if not set(pair[0]) & set(others)}
@@ -75,7 +75,7 @@ def differences(runs: Mapping[str, OpenedRun], both: Common) -> dict[str, Any]:
         kinds.setdefault(picture.kind, set()).add(_pair(picture))
     has = list(both.columns)
     for pictures in both.pictures.values():
-        has = told(has, pictures)
+        has = with_values(has, pictures)
     identity, text = identity_column(has), text_column(has)
     return {
         "format": "adaface-evaluation-comparison",

@@ -3,14 +3,23 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 from PIL import Image
 
 from adaface.face.types import Floats
 
 BroadClass = Literal["person", "animal", "object"]
+BROAD: tuple[BroadClass, ...] = get_args(BroadClass)
 Scores = Mapping[str, float | None]  # by the name of a column; None: it cannot be said of this picture
+
+
+def broad_class(text: object) -> BroadClass:
+    """The kind of subject that a text names. Raises ValueError: none."""
+    found = next((one for one in BROAD if one == text), None)
+    if found is None:
+        raise ValueError(f"kind {text!r}. Kinds are {', '.join(BROAD)}")
+    return found
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from adaface.evaluation.anchors import OTHER, SAME
 from adaface.evaluation.curves import curves
 from adaface.evaluation.folder import OpenedRun
 from adaface.evaluation.honesty import not_measured, notes
-from adaface.evaluation.means import Figures, bounded, estimates, per_person, per_prompt, told
+from adaface.evaluation.means import Figures, bounded, estimates, mean_of, per_person, per_prompt, with_values
 from adaface.evaluation.records import Column, Picture
 from adaface.evaluation.statistics import Estimate, share, widened
 
@@ -27,23 +27,23 @@ def summarize(run: OpenedRun) -> dict[str, Any]:
     the pictures lie between them. best, worst: pictures by the columns of `identity` and `text`.
     """
     columns = run.columns
-    own = [picture for picture in run.pictures if picture.variant == run.base]
-    has = told(columns, own)
+    own = run.own
+    has = with_values(columns, own)
     identity, text = identity_column(has), text_column(has)
     return {
         "format": "adaface-evaluation-summary",
         "version": 1,
         "run": run.name,
-        "counts": counts(run, own),
+        "counts": counts(run),
         "columns": {column.name: asdict(column) for column in columns},
         "identity": identity and identity.name,
         "text": text and text.name,
         "base": run.base,
         "overall": estimates(own, columns),
-        "anchors": anchored(run, own),
+        "anchors": anchored(run),
         "variants": _by(run.pictures, lambda picture: picture.variant, columns),
         "kinds": _by(own, lambda picture: picture.kind, columns),
-        "kinds_between": kinds_between(run, own, identity),
+        "kinds_between": kinds_between(run, identity),
         "prompts": _by(own, lambda picture: picture.template, columns),
         "people": _people(own, columns),
         "curves": curves(run, columns),
@@ -67,8 +67,9 @@ def text_column(columns: Sequence[Column]) -> Column | None:
     return next((column for column in columns if column.name == "clip_t"), None)
 
 
-def counts(run: OpenedRun, own: Sequence[Picture]) -> dict[str, int]:
+def counts(run: OpenedRun) -> dict[str, int]:
     """How many of what the figures are of."""
+    own = run.own
     return {
         "pictures": len(own),
         "people": len({picture.subjects[0] for picture in own}),
@@ -81,7 +82,7 @@ def counts(run: OpenedRun, own: Sequence[Picture]) -> dict[str, int]:
     }
 
 
-def anchored(run: OpenedRun, own: Sequence[Picture]) -> dict[str, Any]:
+def anchored(run: OpenedRun) -> dict[str, Any]:
     """Column -> what photos of the same subject score (same), what others' photos do (other), and more.
 
     swapped: what the same pictures score against the other subjects' photos, as far as the run tells (a
@@ -91,30 +92,26 @@ def anchored(run: OpenedRun, own: Sequence[Picture]) -> dict[str, Any]:
     above one of somebody else: whether the score can tell these people apart at all.
     """
     kinds = {kind: [photo for photo in run.anchors if photo.kind == kind] for kind in (SAME, OTHER)}
-    names = {column.name for column in run.columns}
     found = {}
     for column in run.columns:
         if not column.anchored:
             continue
-        rows = {kind: per_person(photos, column.name) for kind, photos in kinds.items()}
-        margin = margin_of(column.name)
-        paired = margin in names
         found[column.name] = {
-            **{kind: _row(bounded(Estimate.of(row.values()), column)) for kind, row in rows.items()},
-            "swapped": _swapped(own, column, margin) if paired else None,
-            "between": between(run, own, column),
-            "nearer": _nearer(own, margin) if paired else None,
+            **{kind: _row(mean_of(photos, column)) for kind, photos in kinds.items()},
+            "swapped": _row(mean_of(against_others(run.own, column.name), column)),
+            "between": between(run, run.own, column),
+            "nearer": _nearer(run.own, margin_of(column.name)),
             "photos_apart": _row(_above(kinds[SAME], kinds[OTHER], column.name)),
         }
     return found
 
 
-def kinds_between(run: OpenedRun, own: Sequence[Picture], identity: Column | None) -> Figures:
+def kinds_between(run: OpenedRun, identity: Column | None) -> Figures:
     """`between` of the identity column for each kind of prompt that has it."""
     if identity is None or not identity.anchored:
         return {}
-    kinds = dict.fromkeys(picture.kind for picture in own)
-    rows = {kind: between(run, [p for p in own if p.kind == kind], identity) for kind in kinds}
+    kinds = dict.fromkeys(picture.kind for picture in run.own)
+    rows = {kind: between(run, [p for p in run.own if p.kind == kind], identity) for kind in kinds}
     return {kind: row for kind, row in rows.items() if row is not None}
 
 
@@ -123,10 +120,14 @@ def margin_of(name: str) -> str:
     return name.replace("similarity", "margin", 1) if name.startswith("similarity") else ""
 
 
-def _swapped(own: Sequence[Picture], column: Column, margin: str) -> Figures | None:
-    ours, margins = per_person(own, column.name), per_person(own, margin)
-    values = [ours[name] - margins[name] for name in ours if name in margins]
-    return _row(bounded(Estimate.of(values), column))
+def against_others(pictures: Sequence[Picture], name: str) -> list[Picture]:
+    """The pictures with their mean similarity to the other subjects' photos as `name`, where it is known."""
+    pairs = [(picture, picture.scores.get(name), picture.scores.get(margin_of(name))) for picture in pictures]
+    return [
+        replace(picture, scores={name: value - margin})
+        for picture, value, margin in pairs
+        if value is not None and margin is not None
+    ]
 
 
 def _nearer(own: Sequence[Picture], margin: str) -> Figures | None:
@@ -136,7 +137,7 @@ def _nearer(own: Sequence[Picture], margin: str) -> Figures | None:
         for picture in own
         if (value := picture.scores.get(margin)) is not None
     ]
-    return _row(_within(Estimate.of(per_person(nearer, margin).values())))
+    return _row(mean_of(nearer, Column(margin, "", "")))
 
 
 def between(run: OpenedRun, pictures: Sequence[Picture], column: Column) -> Figures | None:
@@ -172,11 +173,7 @@ def _above(high: Sequence[Picture], low: Sequence[Picture], name: str) -> Estima
         pairs = [float(a > b) + float(a == b) / 2 for a, b in product(ours, theirs)]
         if pairs:
             shares.append(float(np.mean(pairs)))
-    return _within(Estimate.of(shares))
-
-
-def _within(estimate: Estimate | None) -> Estimate | None:
-    return bounded(estimate, Column("share", "", "", low=0.0, high=1.0))
+    return bounded(Estimate.of(shares), Column("share", "", ""))
 
 
 def _row(estimate: Estimate | None) -> Figures | None:

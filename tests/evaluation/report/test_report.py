@@ -14,11 +14,10 @@ from adaface.errors import MissingExtra
 from adaface.evaluation import report
 from adaface.evaluation.folder import open_run
 from adaface.evaluation.records import Column
-from adaface.evaluation.report import plots
 from adaface.evaluation.report.page import grid, headline, render
 from adaface.evaluation.report.thumbnails import thumbnail
 from adaface.evaluation.report.wording import interval, number, percent, percents, signed
-from adaface.evaluation.summary import summarize
+from adaface.evaluation.summary import against_others, summarize
 from tiny_evaluation import COLUMNS, photos, picture, some_pictures, write_run
 
 ONE = "a photo of <person>"
@@ -242,7 +241,7 @@ def test_numbers_read_well():
 
 def test_pictures_against_others_photos_are_a_similarity_less_its_margin():
     scored = picture("ada", ONE, 0, {"similarity": 0.5, "margin": 0.2})
-    (other,) = plots.against_others([scored], "similarity")
+    (other,) = against_others([scored], "similarity")
     assert other.scores["similarity"] == pytest.approx(0.3)
 
 

@@ -66,6 +66,13 @@ def test_a_run_json_of_another_version_is_told(tmp_path):
         before(tmp_path, {}, NOBODY)
 
 
+def test_a_kind_of_subject_that_there_is_not_is_told(tmp_path):
+    row = subject_row(Subject("rex", broad_class="animal"), tmp_path)
+    assert subjects_of({"subjects": [row]}, tmp_path)[0].broad_class == "animal"
+    with pytest.raises(FormatError, match="its subjects cannot be read .*kind 'plant'. Kinds are person"):
+        subjects_of({"subjects": [row | {"broad_class": "plant"}]}, tmp_path)
+
+
 def test_subjects_that_cannot_be_read_are_told(tmp_path):
     with pytest.raises(FormatError, match="its subjects cannot be read"):
         subjects_of({"subjects": [{"name": "alice"}]}, tmp_path)

@@ -57,14 +57,15 @@ def prompts(
 
 
 def _lines(protocol: str | None, file: Path | None, kind: str, stack: str) -> list[Any]:
+    from adaface.evaluation.records import broad_class
     from adaface.evaluation.run.prompts import read_prompts
     from adaface.evaluation.run.protocols import protocol as find_protocol, protocol_prompts
-    from adaface.evaluation.run.request import BROAD
     from adaface.pipelines.stack import Stack
 
-    broad = next((one for one in BROAD if one == kind), None)
-    if broad is None:
-        raise ConfigError(f"--kind {kind}: give one of {', '.join(BROAD)}")
+    try:
+        broad = broad_class(kind)
+    except ValueError as error:
+        raise ConfigError(f"--kind: {error}") from None
     if file is not None:
         return list(read_prompts(file))
     opened = Stack.load(stack)
@@ -73,9 +74,8 @@ def _lines(protocol: str | None, file: Path | None, kind: str, stack: str) -> li
 
 def _write(path: Path, lines: list[Any]) -> None:
     from adaface.evaluation.run.prompts import YAML, as_text, as_yaml
-    from adaface.files import write_atomic
+    from adaface.files import write_text
 
     if path.suffix.lower() not in (*YAML, ".txt"):
         raise ConfigError(f"{path}: give a name that ends in .txt or .yaml (-o)")
-    text = as_yaml(lines) if path.suffix.lower() in YAML else as_text(lines)
-    write_atomic(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+    write_text(path, as_yaml(lines) if path.suffix.lower() in YAML else as_text(lines))

@@ -37,9 +37,8 @@ def render(template: str, values: Mapping[str, Any]) -> str:
 def context(run: OpenedRun, summary: Mapping[str, Any]) -> dict[str, Any]:
     """Everything that the page of a run shows but its plots."""
     columns = {column.name: column for column in run.columns}
-    own = [picture for picture in run.pictures if picture.variant == run.base]
     shown = {subject["name"]: photos(run, subject) for subject in run.subjects}
-    files = {picture.file: thumbnail(run.file(picture.file)) for picture in _shown(run, summary, own)}
+    files = {picture.file: thumbnail(run.file(picture.file)) for picture in _shown(run, summary)}
     return {
         "run": run,
         "facts": run.facts,
@@ -48,7 +47,7 @@ def context(run: OpenedRun, summary: Mapping[str, Any]) -> dict[str, Any]:
         "headlines": [headline(summary, columns[name]) for name in _headline_names(summary, columns)],
         "main": [columns[name] for name in main_columns(summary, summary["overall"])],
         "likeness": likeness_columns(summary),
-        "grid": grid(own),
+        "grid": grid(run.own),
         "cases": [_ends(summary, columns[name]) for name in (summary["identity"], summary["text"]) if name],
         "thumbnails": files,
         "photos": shown,
@@ -132,10 +131,10 @@ def _faces(parts: Mapping[str, list[dict[str, Any]]]) -> dict[str, str | None]:
     return {"given": next(iter(given), None), "scores": next(iter(scored or given), None)}
 
 
-def _shown(run: OpenedRun, summary: Mapping[str, Any], own: Sequence[Picture]) -> list[Picture]:
-    by_file = {picture.file: picture for picture in own}
+def _shown(run: OpenedRun, summary: Mapping[str, Any]) -> list[Picture]:
+    by_file = {picture.file: picture for picture in run.own}
     ends = [case["file"] for end in ("best", "worst") for some in summary[end].values() for case in some]
-    table = grid(own)
+    table = grid(run.own)
     names = [(cast, prompt) for cast in table["casts"] for prompt in table["prompts"]]
     cells = [table["cells"][name] for name in names if name in table["cells"]]
     faceless = [by_file[file] for file in summary["without_face"][:24]]

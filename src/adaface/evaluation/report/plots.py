@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 from adaface.evaluation.anchors import OTHER, SAME
 from adaface.evaluation.folder import OpenedRun
 from adaface.evaluation.records import Picture
-from adaface.evaluation.summary import margin_of
+from adaface.evaluation.summary import against_others
 from adaface.optional import require
 
 BLUE, GREEN, GREY, ORANGE = "#2563eb", "#15803d", "#6b7280", "#d97706"
@@ -34,11 +33,10 @@ def likeness_columns(summary: Mapping[str, Any]) -> list[str]:
 
 def likeness(run: OpenedRun, summary: Mapping[str, Any], name: str) -> bytes | None:
     """How like the person: each picture as a dot, between strangers' photos and the person's own."""
-    own = [picture for picture in run.pictures if picture.variant == run.base]
     rows = [
         ("photos of\nother people", [p for p in run.anchors if p.kind == OTHER], GREY),
-        ("the same pictures against\nphotos of other people", against_others(own, name), ORANGE),
-        ("pictures", own, BLUE),
+        ("the same pictures against\nphotos of other people", against_others(run.own, name), ORANGE),
+        ("pictures", run.own, BLUE),
         ("other photos of\nthe same person", [p for p in run.anchors if p.kind == SAME], GREEN),
     ]
     filled = [(label, _values(some, name), colour) for label, some, colour in rows]
@@ -55,17 +53,6 @@ def likeness(run: OpenedRun, summary: Mapping[str, Any], name: str) -> bytes | N
     axes.set_ylim(-0.6, len(filled) - 0.4)
     axes.set_xlabel(summary["columns"][name]["title"])
     return png(figure)
-
-
-def against_others(pictures: Sequence[Picture], name: str) -> list[Picture]:
-    """The pictures with their mean similarity to the other subjects' photos as `name`, where it is known."""
-    margin = margin_of(name)
-    found = []
-    for picture in pictures:
-        value, apart = picture.scores.get(name), picture.scores.get(margin)
-        if value is not None and apart is not None:
-            found.append(replace(picture, scores={name: value - apart}))
-    return found
 
 
 def prompts(run: OpenedRun, summary: Mapping[str, Any]) -> bytes | None:

@@ -1,6 +1,7 @@
 """A run folder -> summary.json, plots/*.png and report.html, which needs no other file."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 from adaface.evaluation.folder import PLOTS, REPORT, SUMMARY, open_run
@@ -8,7 +9,7 @@ from adaface.evaluation.report import plots
 from adaface.evaluation.report.page import context, render
 from adaface.evaluation.report.thumbnails import data_urls
 from adaface.evaluation.summary import summarize
-from adaface.files import write_atomic
+from adaface.files import write_atomic, write_text
 
 
 def write(folder: str | Path) -> Path:
@@ -21,16 +22,6 @@ def write(folder: str | Path) -> Path:
     write_text(run.folder / SUMMARY, json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
     drawn = plots.draw(run, summary)
     for name, picture in drawn.items():
-        write_bytes(run.folder / PLOTS / f"{name}.png", picture)
+        write_atomic(run.folder / PLOTS / f"{name}.png", partial(Path.write_bytes, data=picture))
     page = render("run.html", {**context(run, summary), "plots": data_urls(drawn)})
     return write_text(run.folder / REPORT, page)
-
-
-def write_text(path: Path, text: str) -> Path:
-    """Write a text file whole or not at all. Raises WriteError."""
-    return write_atomic(path, lambda beside: beside.write_text(text, "utf-8", errors="backslashreplace"))
-
-
-def write_bytes(path: Path, content: bytes) -> Path:
-    """Write a file whole or not at all. Raises WriteError."""
-    return write_atomic(path, lambda beside: beside.write_bytes(content))

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from adaface.errors import ConfigError, FormatError, MissingFileError
-from adaface.evaluation.records import BroadClass
+from adaface.evaluation.records import BroadClass, broad_class
 from adaface.evaluation.run.naming import as_name
 from adaface.optional import require
 
 _LIST = re.compile(r"^\s*set\s+(?:-\w+\s+)?(\w+)\s+(.*)$")  # of a fish script
-KINDS: tuple[BroadClass, ...] = ("object", "person", "animal")  # 0, 1, 2 in the original's files
+_NUMBERED: tuple[BroadClass, ...] = ("object", "person", "animal")  # 0, 1, 2 in the original's files
 
 
 @dataclass(frozen=True)
@@ -75,9 +75,10 @@ def _about(path: Path, name: str, row: Any) -> About:
     known = {"class": row} if isinstance(row, str) else row
     if not isinstance(known, dict) or not known.keys() <= {"class", "kind"}:
         raise FormatError(f"{path}: {name}: give what it is (young woman), or class and kind")
-    kind = next((one for one in KINDS if one == known.get("kind", "person")), None)
-    if kind is None:
-        raise FormatError(f"{path}: {name}: kind {known['kind']!r}. Kinds are person, animal, object")
+    try:
+        kind = broad_class(known.get("kind", "person"))
+    except ValueError as error:
+        raise FormatError(f"{path}: {name}: {error}") from error
     return About(str(known.get("class", kind)), kind)
 
 
@@ -95,7 +96,7 @@ def _from_fish(path: Path, text: str) -> dict[str, dict[str, str]]:
         words = lists.get("cls_delta_strings") or lists.get("class_names", ["person"] * len(names))
         kinds = [int(one) for one in lists.get("broad_classes", ["1"] * len(names))]
         rows = zip(names, words, kinds, strict=True)
-        return {name: {"class": word, "kind": KINDS[kind]} for name, word, kind in rows}
+        return {name: {"class": word, "kind": _NUMBERED[kind]} for name, word, kind in rows}
     except (KeyError, ValueError, IndexError) as error:
         raise FormatError(
             f"{path}: subjects, class_names and broad_classes (0 object, 1 person, 2 animal) should be lists "

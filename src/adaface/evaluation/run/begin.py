@@ -1,14 +1,14 @@
 """run.json: what a run was asked for, and whether a folder is that run, begun before."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from adaface import files
 from adaface.errors import ConfigError, FormatError, WriteError
 from adaface.evaluation.folder import FORMAT, MANIFEST, RUN_JSON, read_facts
-from adaface.evaluation.records import BroadClass, Subject
+from adaface.evaluation.records import Subject, broad_class
 from adaface.pipelines.stack import Stack
 
 VERSION = 1
@@ -107,7 +107,7 @@ def _short(value: object) -> str:
 def write_facts(folder: Path, facts: Mapping[str, Any]) -> None:
     """Write run.json. Raises WriteError."""
     text = json.dumps({"format": FORMAT, "version": VERSION, **facts}, indent=1, ensure_ascii=False) + "\n"
-    files.write_atomic(folder / RUN_JSON, lambda beside: beside.write_text(text, encoding="utf-8"))
+    files.write_text(folder / RUN_JSON, text)
 
 
 def subject_row(one: Subject, folder: Path, identity: Path | None = None) -> dict[str, Any]:
@@ -150,7 +150,7 @@ def subjects_of(facts: Mapping[str, Any], folder: Path) -> list[Subject]:
                 tuple(_same(folder, photo) for photo in row["scored"]),
                 None if row["id_embedding"] is None else np.array(row["id_embedding"], np.float32),
                 row["recognizer"],
-                _broad(row["broad_class"]),
+                broad_class(row["broad_class"]),
                 row["class_word"],
                 bool(row["synthetic"]),
             )
@@ -176,11 +176,6 @@ def _same(folder: Path, photo: Mapping[str, str]) -> Path:
             "folder (-o)"
         )
     return path.resolve()
-
-
-def _broad(text: str) -> BroadClass:
-    known: Sequence[BroadClass] = ("person", "animal", "object")
-    return next((one for one in known if one == text), "person")
 
 
 def append(path: Path, text: str) -> None:

@@ -1,8 +1,8 @@
-"""How folders and files of a user are called in a run: names of subjects, pictures of a folder."""
+"""How folders and files of a user are called in a run: subjects, pictures of a folder, names in a row."""
 
 import re
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from adaface.errors import ConfigError
@@ -19,6 +19,11 @@ def as_name(folder: str) -> str:
 def known_as(told: str, names: Collection[str]) -> str:
     """The one of `names` that `told` means, or `told` itself."""
     return told if told in names or as_name(told) not in names else as_name(told)
+
+
+def in_a_row(names: Sequence[str]) -> str:
+    """The first six names and how many more there are."""
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
 
 
 def pictures_in(folder: Path) -> list[Path]:

@@ -13,7 +13,7 @@ from typing import Any
 from adaface.errors import ConfigError, FormatError, MissingFileError
 from adaface.evaluation.folder import MANIFEST, read_pictures
 from adaface.evaluation.records import Picture, Subject
-from adaface.evaluation.run.naming import known_as, pictures_in
+from adaface.evaluation.run.naming import in_a_row, known_as, pictures_in
 from adaface.evaluation.run.plan import TOGETHER
 from adaface.evaluation.run.prompts import OTHER, PromptLine
 from adaface.files import sha256
@@ -63,18 +63,18 @@ def find_pictures(
     strangers = sorted({name for row in rows for name in row.subjects if name not in names})
     if strangers:
         found.notes.append(
-            f"pictures of {_some(strangers)} are passed over: no subject of that name is given"
+            f"pictures of {in_a_row(strangers)} are passed over: no subject of that name is given"
         )
     known = [row for row in rows if names.issuperset(row.subjects)]
     if not known:
-        held = f"it has pictures of {_some(strangers)}" if strangers else "no picture was found in it"
+        held = f"it has pictures of {in_a_row(strangers)}" if strangers else "no picture was found in it"
         raise ConfigError(
-            f"{images}: no picture of {_some(sorted(names))}; {held}. Name its folders after the subjects: "
-            "DIR/SUBJECT/PROMPT/*.png"
+            f"{images}: no picture of {in_a_row(sorted(names))}; {held}. Name its folders after the "
+            "subjects: DIR/SUBJECT/PROMPT/*.png"
         )
     without = sorted(names - {name for row in known for name in row.subjects})
     if without:
-        found.notes.append(f"no pictures of {_some(without)}")
+        found.notes.append(f"no pictures of {in_a_row(without)}")
     found.pictures = [_placed(row, images, folder) for row in _numbered(known)]
     return found
 
@@ -85,10 +85,6 @@ def _renamed(row: Picture, names: set[str]) -> Picture:
     for told, name in zip(row.subjects, cast, strict=True):
         prompt = prompt.replace(slot(told), slot(name))
     return replace(row, subjects=cast, prompt=prompt)
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
 
 
 def _placed(row: Picture, images: Path, folder: Path) -> Picture:

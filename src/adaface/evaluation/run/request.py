@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from adaface.errors import ConfigError
-from adaface.evaluation.records import BroadClass
+from adaface.evaluation.records import BROAD, BroadClass
 from adaface.evaluation.run.about import About
 from adaface.evaluation.run.plan import Sweep, parse_sweeps
 from adaface.evaluation.run.prompts import PromptLine
@@ -17,7 +17,6 @@ from adaface.pipelines.settings import Settings, check_seeds
 from adaface.pipelines.stack import Stack
 
 Tell = Callable[[str, int, int], None]  # what is being done, how many are done, of how many
-BROAD: tuple[BroadClass, ...] = ("person", "animal", "object")
 
 
 def tell_nobody(stage: str, done: int, total: int) -> None:

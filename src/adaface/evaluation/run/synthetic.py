@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Generator, Tensor
 
 from adaface.errors import ConfigError
-from adaface.evaluation.face_similarity import load_strangers
+from adaface.evaluation.face_similarity import strangers_of
 from adaface.evaluation.records import Subject
 from adaface.face.types import Floats
 from adaface.files import write_atomic
@@ -103,9 +103,8 @@ def draw_people(
     stack, analyzer = teacher.personalizer.stack, teacher.personalizer.analyzer
     assert stack is not None  # a teacher has one
     width = analyzer.recognizer.dim
-    known = load_strangers(stack.path("strangers"), width) if "strangers" in stack.roles else None
     generator = Generator().manual_seed(seed)
-    ids = random_ids(known, width, count, generator)
+    ids = random_ids(strangers_of(stack, width), width, count, generator)
     for k, vector in enumerate(ids):
         name = f"synthetic{k + 1:02d}"
         tell(k, count)

@@ -17,7 +17,7 @@ from adaface.evaluation.run.begin import append
 from adaface.evaluation.run.plan import Unit
 from adaface.evaluation.run.request import Tell
 from adaface.face.images import load_image
-from adaface.files import sha256, write_atomic
+from adaface.files import sha256, write_atomic, write_text
 from adaface.identity.files import Identity
 from adaface.pipelines.generation import Generation
 from adaface.pipelines.personalizer import Personalizer
@@ -77,8 +77,7 @@ class Book:
 
     def rewrite(self, pictures: Sequence[Picture]) -> None:
         """All lines anew, in this order. Raises WriteError."""
-        text = "".join(map(line, pictures))
-        write_atomic(self.folder / MANIFEST, lambda beside: beside.write_text(text, encoding="utf-8"))
+        write_text(self.folder / MANIFEST, "".join(map(line, pictures)))
 
 
 @dataclass(eq=False)
@@ -268,4 +267,4 @@ def score_anchors(folder: Path, judge: Judge, seed: int) -> None:
         line(replace(case.picture, scores=scores))
         for case, scores in zip(cases, judge.scores(cases), strict=True)
     ]
-    write_atomic(folder / ANCHORS, lambda beside: beside.write_text("".join(told), encoding="utf-8"))
+    write_text(folder / ANCHORS, "".join(told))

@@ -10,7 +10,7 @@ from adaface.errors import AdaFaceError, ConfigError, MissingExtra
 from adaface.evaluation.face_similarity import strangers_of
 from adaface.evaluation.records import Case, Column, Scorer, Scores, World
 from adaface.evaluation.scores.faces import FaceScorer
-from adaface.evaluation.scores.recognisers import CropRecogniser, Recogniser
+from adaface.evaluation.scores.recognisers import CropRecogniser, FaceComparer
 from adaface.face.analyzer import FaceAnalyzer
 from adaface.face.recognize import load_recognizer
 from adaface.files import sha256
@@ -109,7 +109,7 @@ def _told(path: Path, licence: str = "") -> str:
 
 def _second(
     which: str | Path, analyzer: FaceAnalyzer, device: "str | torch.device"
-) -> tuple[Recogniser | None, dict[str, str], Absent | None]:
+) -> tuple[FaceComparer | None, dict[str, str], Absent | None]:
     """Another recogniser, where its networks are from, and why there is none."""
     if str(which).lower() == NONE:
         return None, {}, None

@@ -23,7 +23,7 @@ BATCH = 32
 
 
 class DlibRecogniser:
-    """Fulfils `Recogniser`: dlib's own alignment inside the detector's box, and 1 minus the distance."""
+    """Fulfils `FaceComparer`: dlib's own alignment inside the detector's box, and 1 minus the distance."""
 
     name = "dlib"
     likeness = (

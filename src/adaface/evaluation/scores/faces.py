@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from adaface.errors import ImageError
+from adaface.evaluation.face_similarity import FaceMatch, percentile
 from adaface.evaluation.records import Case, Column, Scores, Subject, World
 from adaface.evaluation.scores.columns import FACES, second_columns
 from adaface.evaluation.scores.looking import Look, look
 from adaface.evaluation.scores.matching import Choice, Gallery, Table, assigned, best_matching
-from adaface.evaluation.scores.recognisers import OwnRecogniser, Recogniser
+from adaface.evaluation.scores.recognisers import FaceComparer, OwnRecogniser
 from adaface.evaluation.scores.references import galleries
 from adaface.face.analyzer import FaceAnalyzer
 from adaface.face.types import Floats
@@ -26,12 +27,12 @@ class FaceScorer:
         analyzer: FaceAnalyzer,
         *,
         strangers: Floats | None = None,
-        second: Recogniser | None = None,
+        second: FaceComparer | None = None,
         provenance: Mapping[str, str] | None = None,
     ) -> None:
         """strangers: unit vectors (S, D_id) of the analyser's recogniser. second: another recogniser."""
         self._analyzer, self._strangers = analyzer, strangers
-        self._recognisers: list[Recogniser] = [OwnRecogniser(analyzer.recognizer)]
+        self._recognisers: list[FaceComparer] = [OwnRecogniser(analyzer.recognizer)]
         self._recognisers += [second] if second is not None else []
         self.provenance = dict(provenance or {})
         known = [column for column in FACES if strangers is not None or column.name != "percentile"]
@@ -128,8 +129,8 @@ def _margin(scored: Gallery, faces: Floats, people: Sequence[str], chosen: Choic
 
 def _percentile(table: Table, chosen: Choice, faces: Floats, strangers: Floats) -> float:
     """Per cent of strangers (S, D_id) whom the face is less like than the person; mean over the people."""
-    shares = [
-        0.0 if face is None else float(np.mean(strangers @ faces[face] < table[row, face]))
+    matches = [
+        FaceMatch() if face is None else FaceMatch(table[row, face], faces[face])
         for row, face in enumerate(chosen)
     ]
-    return 100 * float(np.mean(shares))
+    return float(np.mean([percentile(match, strangers) or 0.0 for match in matches]))

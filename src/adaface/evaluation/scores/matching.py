@@ -6,7 +6,7 @@ from itertools import permutations
 import numpy as np
 from numpy.typing import NDArray
 
-from adaface.evaluation.scores.recognisers import Recogniser
+from adaface.evaluation.scores.recognisers import FaceComparer
 from adaface.face.types import Floats
 
 Table = NDArray[np.float64]  # (P, F): how like each person each face is
@@ -16,7 +16,7 @@ Choice = tuple[int | None, ...]  # (P,): the face of each person
 class Gallery:
     """What the subjects of a run look like to one recogniser."""
 
-    def __init__(self, recogniser: Recogniser, photos: Mapping[str, Floats]) -> None:
+    def __init__(self, recogniser: FaceComparer, photos: Mapping[str, Floats]) -> None:
         """photos: embeddings (R, D_id) of each subject's photos, R >= 1."""
         self.recogniser, self.photos = recogniser, dict(photos)
 

@@ -10,7 +10,7 @@ from adaface.face.align import align
 from adaface.face.types import FaceRecognizer, Floats
 
 
-class Recogniser(Protocol):
+class FaceComparer(Protocol):
     """What scores need of a face recogniser: how faces are aligned and compared is its own."""
 
     @property

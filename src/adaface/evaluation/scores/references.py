@@ -11,7 +11,7 @@ from adaface.evaluation.records import Subject
 from adaface.evaluation.scores.features import unreadable
 from adaface.evaluation.scores.looking import Look, look
 from adaface.evaluation.scores.matching import Gallery
-from adaface.evaluation.scores.recognisers import Recogniser
+from adaface.evaluation.scores.recognisers import FaceComparer
 from adaface.face.analyzer import FaceAnalyzer
 from adaface.face.photos import Candidates, combine
 from adaface.face.types import Face, Floats
@@ -26,7 +26,7 @@ class Known:
 
 
 def galleries(
-    subjects: Sequence[Subject], analyzer: FaceAnalyzer, recognisers: Sequence[Recogniser]
+    subjects: Sequence[Subject], analyzer: FaceAnalyzer, recognisers: Sequence[FaceComparer]
 ) -> tuple[list[tuple[Gallery, Gallery]], list[str]]:
     """For each recogniser the photos that score and the given ones, of people only; and notes for people.
 
@@ -65,7 +65,7 @@ class _Photo:
 class _Photos:
     """The subject's face in each of their photos that show one."""
 
-    def __init__(self, subject: Subject, analyzer: FaceAnalyzer, recognisers: Sequence[Recogniser]) -> None:
+    def __init__(self, subject: Subject, analyzer: FaceAnalyzer, recognisers: Sequence[FaceComparer]) -> None:
         self.subject = subject
         self._faults: list[str] = []
         self._unreadable: list[str] = []
