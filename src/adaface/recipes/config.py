@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from adaface.errors import ConfigError
 from adaface.pipelines.manifest import MANIFEST
@@ -77,6 +77,10 @@ class TrainConfig:
             wrong = ", ".join(f"{name}={getattr(self, name)}" for name in ("batch", *low))
             raise ConfigError(f"{wrong}: give a batch of 1 or more, the others at least 0")
 
+    def places(self) -> dict[str, Any]:
+        """Further settings of a recipe that name files or folders, with these made absolute."""
+        return {}
+
 
 def resolved(config: C) -> C:
     """A config whose folders are absolute, so that its run goes on from anywhere.
@@ -92,7 +96,13 @@ def resolved(config: C) -> C:
         data=None if data is None else _absolute(data),
         stack=stack,
         init_from=begin if begin is None or begin == STACK else _absolute(begin),
+        **config.places(),
     )
+
+
+def absolute_place(place: str) -> str:
+    """A place that a setting names, absolute if it is a file or folder here; a role or "hub:..." as it is."""
+    return _absolute(place) if Path(place).expanduser().exists() else place
 
 
 def _absolute(place: str) -> str:

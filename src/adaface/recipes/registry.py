@@ -41,7 +41,10 @@ if TYPE_CHECKING:
 
 
 # name -> module with a class `Config` (a TrainConfig) and `open_recipe(config, device, start)`
-RECIPES = {"reconstruct": "adaface.recipes.reconstruct"}
+RECIPES = {
+    "reconstruct": "adaface.recipes.reconstruct",
+    "distill_identity": "adaface.recipes.distill_identity",
+}
 CONFIGS = "configs"  # folder of the presets in the package
 
 

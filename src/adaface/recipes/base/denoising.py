@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from adaface.data.latents import vae_latents
 from adaface.errors import ConfigError
 from adaface.pipelines.base import ddim
+from adaface.recipes.base.predictions import clean_of
 from adaface.text.clip import TextEncoder
 from adaface.text.tokens import framed_ids, pad_id, piece_ids
 
@@ -37,6 +38,17 @@ class Denoiser:
         """Where the UNet is."""
         return self.unet.device
 
+    @property
+    def prediction_type(self) -> str:
+        """What the UNet says of noisy latents: one of `adaface.recipes.base.predictions.KINDS`."""
+        return str(self.scheduler.config.prediction_type)
+
+    @property
+    def alphas(self) -> Tensor:
+        """Cumulative alphas of the noise levels (steps,), on the UNet's device."""
+        alphas: Tensor = self.scheduler.alphas_cumprod
+        return alphas.to(self.device)
+
     def encode(self, pictures: Tensor, noise: Tensor | None = None) -> Tensor:
         """Pictures (B, 3, S, S) uint8 -> float32 latents (B, C, h, w) at the UNet's scale.
 
@@ -56,11 +68,15 @@ class Denoiser:
 
     def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """What this UNet was trained to say of noisy latents: the noise, the velocity, or the latents."""
-        kind = self.scheduler.config.prediction_type
+        kind = self.prediction_type
         if kind == "v_prediction":
             velocity: Tensor = self.scheduler.get_velocity(latents, noise, timesteps)
             return velocity
         return noise if kind == "epsilon" else latents
+
+    def clean(self, noisy: Tensor, prediction: Tensor, timesteps: Tensor) -> Tensor:
+        """The clean latents (B, C, h, w), float32, that this UNet's word on noisy ones means."""
+        return clean_of(self.prediction_type, noisy, prediction, self.alphas[timesteps])
 
     def predict(self, noisy: Tensor, timesteps: Tensor, context: Tensor) -> Tensor:
         """The UNet's word on noisy latents (B, C, h, w) under text features (B, T, D)."""
@@ -78,11 +94,14 @@ class Prompts:
         self.text, self.tokenizer, self.layer_weights = text, tokenizer, tuple(layer_weights)
         self._ids = lru_cache(4096)(self._piece)
 
-    def __call__(self, prompts: Sequence[str], subjects: Tensor) -> Tensor:
+    def __call__(
+        self, prompts: Sequence[str], subjects: Tensor, layer_weights: Sequence[float] | None = None
+    ) -> Tensor:
         """Prompts with one "{subject}" each, and rows (B, K, D) for it -> text features (B, T, D).
 
         The rows stand where the tokenizer's words would, as `adaface.prompt.embedding.embed_prompt` puts
-        them. Raises ConfigError: a prompt without the place, or too long.
+        them. layer_weights: shares of the text encoder's last layers, deepest last; none is the stack's own.
+        Raises ConfigError: a prompt without the place, or too long; weights that have no mean.
         """
         count, length = subjects.shape[1], self.text.max_length
         laid = [self._lay_out(prompt, count, length) for prompt in prompts]
@@ -92,7 +111,7 @@ class Prompts:
         places = (starts[:, None] + torch.arange(count, device=device))[..., None]  # (B, K, 1)
         rows = self.text.embed_tokens(ids)  # (B, T, D)
         rows = rows.scatter(1, places.expand(-1, -1, rows.shape[-1]), subjects.to(rows.dtype))
-        return self.text(rows, layer_weights=self.layer_weights)
+        return self.text(rows, layer_weights=layer_weights or self.layer_weights)
 
     def check(self, prompt: str, count: int) -> None:
         """Raises ConfigError: no place for `count` rows in the prompt, or not enough."""

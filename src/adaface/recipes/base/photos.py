@@ -1,7 +1,8 @@
 """Prepared photos as the samples of a step: which, and each with all that is its own. B, S, C h x w, D_id."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +26,8 @@ class Drawn:
     picture: Tensor | None  # (3, S, S) uint8
     latent: Tensor | None  # (C, h, w)
     weight: Tensor  # (1, h, w) of each place in the loss
+    foreground: Tensor  # (1, h, w), the same without the background
+    face: Tensor  # (D_id,), the ID embedding as prepared
     id_embedding: Tensor  # (D_id,), noise added
     timestep: int
     noise: Tensor  # (C, h, w)
@@ -37,16 +40,23 @@ class Drawn:
 class Batch:
     """What a step is given: the samples of its part, on the device of the models, in the plan's order."""
 
-    latents: Tensor  # (B, C, h, w) float32, clean, at the UNet's scale
+    encode: Callable[[], Tensor]  # what `latents` asks for; a step that looks at no photo encodes none
     noise: Tensor  # (B, C, h, w)
     timesteps: Tensor  # (B,) noise levels
     weight: Tensor  # (B, 1, h, w): 1 on the person, less beside, 0 outside of the photo
+    foreground: Tensor  # (B, 1, h, w): 1 on the person, 0 elsewhere
+    faces: Tensor  # (B, D_id), ID embeddings as prepared
     id_embeddings: Tensor  # (B, D_id), some with noise
     words: tuple[str, ...]  # class words: "woman", "boy", ...
     seeds: tuple[int, ...]  # of the plan
 
     def __len__(self) -> int:
         return len(self.words)
+
+    @cached_property
+    def latents(self) -> Tensor:
+        """(B, C, h, w) float32, clean, at the UNet's scale; made at first use."""
+        return self.encode()
 
 
 class Photos:
@@ -77,8 +87,8 @@ class Photos:
         shape = self.denoiser.latent_shape(self.size)
         timestep = int(torch.randint(self.denoiser.steps, (1,), generator=generator))
         noise, posterior = torch.randn(2, *shape, generator=generator)
-        embedding = torch.from_numpy(self.dataset.id_embeddings[row].copy())
-        embedding = noisy_id(embedding, config.id_noise, config.id_noise_share, generator)
+        face = torch.from_numpy(self.dataset.id_embeddings[row].copy())
+        embedding = noisy_id(face, config.id_noise, config.id_noise_share, generator)
         if self.cache is not None:
             which = int(torch.randint(self.cache.count, (1,), generator=generator))
             cached = self.cache[row, which]
@@ -89,22 +99,28 @@ class Photos:
             sample = Augment.draw(generator, flip=config.flip, scale=config.scale).apply(sample)
             picture, latent, word = resized(sample.image[None], self.size)[0], None, sample.class_word
             mask, valid = (F.adaptive_avg_pool2d(m.float(), shape[1:]) for m in (sample.mask, sample.valid))
-        weight = place_weight(mask.float()[None], valid.float()[None], config.background_weight)[0]
-        return Drawn(picture, latent, weight, embedding, timestep, noise, posterior, word, seed)
+        mask, valid = mask.float()[None], valid.float()[None]
+        weight = place_weight(mask, valid, config.background_weight)[0]
+        return Drawn(
+            picture, latent, weight, place_weight(mask, valid, 0.0)[0], face, embedding, timestep, noise,
+            posterior, word, seed,
+        )  # fmt: skip
 
     def batch(self, items: Sequence[Drawn]) -> Batch:
-        """Samples side by side; their pictures become latents here."""
+        """Samples side by side; their pictures become latents when they are asked for."""
         device = self.denoiser.device
-        noise, weight, faces = (
+        noise, weight, foreground, faces, noised = (
             torch.stack([getattr(item, name) for item in items]).to(device)
-            for name in ("noise", "weight", "id_embedding")
+            for name in ("noise", "weight", "foreground", "face", "id_embedding")
         )
         return Batch(
-            latents=self._latents(items),
+            encode=lambda: self._latents(items),
             noise=noise,
             timesteps=torch.tensor([item.timestep for item in items], device=device),
             weight=weight,
-            id_embeddings=faces,
+            foreground=foreground,
+            faces=faces,
+            id_embeddings=noised,
             words=tuple(item.word for item in items),
             seeds=tuple(item.seed for item in items),
         )

@@ -52,6 +52,13 @@ class Step(ABC):
         """What the samples of a step share, from nothing but these; see `Recipe.draw`."""
         return {}
 
+    def rows(self, rows: tuple[int, ...], coins: Mapping[str, Coin]) -> tuple[int, ...]:
+        """The photos that a step with such coins looks at, chosen among those that were drawn; as many.
+
+        Here, and not where they are looked at: a part of a batch does not see the other parts' photos.
+        """
+        return rows
+
     @abstractmethod
     def __call__(self, plan: StepPlan, batch: Batch) -> dict[str, Tensor]:
         """Named scalar terms, weighted, each a mean over the batch's samples; their sum is minimised."""
@@ -84,7 +91,8 @@ class PhotoRecipe:
     def draw(self, step: int, generator: Generator, share: float) -> StepPlan:
         """Photos of people, and the step's coins; what is a sample's own comes from its seed."""
         rows, own = self.photos.draw(generator)
-        return StepPlan(step=step, rows=rows, seeds=own, coins=self.step.coins(step, generator, share))
+        coins = self.step.coins(step, generator, share)
+        return StepPlan(step=step, rows=self.step.rows(rows, coins), seeds=own, coins=coins)
 
     def prepare(self, plan: StepPlan, part: Part) -> None:
         """Begin to read the samples in the background."""
