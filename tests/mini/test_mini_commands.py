@@ -75,7 +75,7 @@ def test_gates_are_one_json_object(quick_stack, drawn_data):
     )
     assert result.exit_code == 0, result.output
     gates = json.loads(result.stdout)["gates"]
-    assert [gate["name"].split(",")[0] for gate in gates[7:]] == [
+    assert [gate["name"].split(",")[0] for gate in gates[8:]] == [
         f"{role}: margin by sface" for role in ("teacher", "encoder")
     ]
     assert {"name", "value", "low", "high", "aim", "passed"} <= gates[0].keys()

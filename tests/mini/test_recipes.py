@@ -232,7 +232,7 @@ def test_the_cache_keeps_no_pictures(smoke_build, monkeypatch):
         progress=told.append,
     )
     assert len(seen) == 5 and sum(told) == len(data)
-    assert {t.device.type for t in (data.latents, data.landmarks, data.ids, data.facts.close)} == {"cpu"}
+    assert {t.device.type for t in (data.latents, data.landmarks, data.ids, data.facts.framing)} == {"cpu"}
 
 
 def test_the_world_without_a_classifier_knows_persons_only(smoke_build):

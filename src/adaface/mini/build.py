@@ -9,7 +9,7 @@ import logging
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -155,7 +155,7 @@ class Build:
             for name, module in parts.items():
                 module.load_state_dict(load_file(finished / f"{name}.safetensors"))
         elif self.start is not None:
-            starting.load_base(self.start, unet, text, id_text)
+            starting.load_base(self.start, unet, text, id_text, self.tokenizer)
         for module in parts.values():
             module.to(self.device)
         config = self.config.identity_step if identity else self.config.base_step
@@ -177,6 +177,7 @@ def faces(build: Build) -> None:
     """Segmenter, class words, look words, tokenizer."""
     if build.start is not None:
         starting.take_faces(build.start, build.folder("faces"))
+        write_tokenizer(build.folder("faces") / "tokenizer", vocabulary(), build.config.sizes.text_length)
         build.finish("faces", taken_from=build.start.name)
         return
     folder, generator = build.folder("faces"), build.generator("faces")
@@ -258,16 +259,26 @@ def _fit_base(build: Build, step: str, loop: LoopConfig) -> None:
 
 
 def clip(build: Build) -> None:
-    """The image-text model that scores."""
-    with build.seeded("clip"):
+    """The image-text model that scores, and that stage 2 may choose by."""
+    _fit_clip(build, "clip", fold=0)
+
+
+def clip_second(build: Build) -> None:
+    """Another one, of other people and another seed, that scores and does nothing else."""
+    _fit_clip(build, "clip_second", fold=1)
+
+
+def _fit_clip(build: Build, step: str, fold: int) -> None:
+    with build.seeded(step):
         model = models.new_clip(build.config.sizes, build.tokenizer)
     if build.start is not None:
-        starting.load_clip(build.start, model)
+        starting.load_clip(build.start / step, model, build.tokenizer)
     model.to(build.device)
-    recipe = ClipRecipe(model, build.tokenizer, build.vae, build.latents, build.config.clip_step)
-    build.train("clip", recipe, build.config.clip)
-    _save(build.folder("clip") / "clip.safetensors", model)
-    build.finish("clip")
+    config = replace(build.config.clip_step, fold=fold)
+    recipe = ClipRecipe(model, build.tokenizer, build.vae, build.latents, config)
+    build.train(step, recipe, build.config.clip)
+    _save(build.folder(step) / "clip.safetensors", model)
+    build.finish(step)
 
 
 def encoder(build: Build) -> None:
@@ -308,7 +319,7 @@ def stack(build: Build) -> None:
 
 
 STEPS: dict[str, Callable[[Build], None]] = {
-    step.__name__: step for step in (faces, vae, latents, base, identity, clip, encoder, stack)
+    step.__name__: step for step in (faces, vae, latents, base, identity, clip, clip_second, encoder, stack)
 }
 
 

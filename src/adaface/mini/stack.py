@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from adaface.mini.build import Build
 
 LICENCE = "research only: see LICENSE-WEIGHTS"
-TRAINED = ["faces", "vae", "base", "identity", "clip", "encoder"]  # the steps that the card lists
+CLIPS = ("clip", "clip_second")
+TRAINED = ["faces", "vae", "base", "identity", *CLIPS, "encoder"]  # the steps that the card lists
 STRANGERS = 500  # at most, to compare a face with
 # The files are half precision for their size; each of the two names is read by some transformers.
 OPEN_AS = {"dtype": "float32", "torch_dtype": "float32"}
@@ -56,6 +57,7 @@ ROLES = {
     "recognizer": Part(builtin="sface", licence="Apache-2.0 (OpenCV Zoo)"),
     "teacher": Part(path="base/unet", licence=LICENCE, options={"context_length": None}),
     "clip": Part(path="clip", licence=LICENCE),
+    "clip_second": Part(path="clip_second", licence=LICENCE),
     "strangers": Part(path="strangers.safetensors", licence=LICENCE),
     "world": Part(path="world", licence=LICENCE),
 }
@@ -96,10 +98,11 @@ def write_stack(build: "Build") -> dict[str, object]:
 def _fill(build: "Build", folder: Path) -> None:
     _write_base(build, folder)
     shutil.rmtree(folder / "base" / "tokenizer", ignore_errors=True)  # as this version of a library writes it
-    for place in ("base/tokenizer", "id_prompter/tokenizer", "clip"):
+    for place in ("base/tokenizer", "id_prompter/tokenizer", *CLIPS):
         shutil.copytree(build.folder("faces") / "tokenizer", folder / place, dirs_exist_ok=True)
     _write_encoder(build, folder)
-    _write_clip(build, folder / "clip")
+    for name in CLIPS:
+        _write_clip(build, folder / name)
     for name in WORLD:
         halves = {key: value.half() for key, value in load_file(build.folder("faces") / name).items()}
         write_atomic(folder / "world" / name, lambda path, halves=halves: save_file(halves, path))  # type: ignore[misc]
@@ -146,7 +149,7 @@ def _write_encoder(build: "Build", folder: Path) -> None:
 
 def _write_clip(build: "Build", folder: Path) -> None:
     clip = models.new_clip(build.config.sizes, build.tokenizer)
-    clip.load_state_dict(load_file(build.folder("clip") / "clip.safetensors"))
+    clip.load_state_dict(load_file(build.folder(folder.name) / "clip.safetensors"))
     clip.half().save_pretrained(folder)
     _edit_config(folder / "config.json", **OPEN_AS)
     text = json.dumps(PREPROCESSOR, indent=2) + "\n"

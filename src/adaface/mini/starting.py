@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
-from torch import nn
-from transformers import CLIPModel, CLIPTextModel
+from torch import Tensor, nn
+from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from adaface.errors import ConfigError, MissingFileError, StackError
 from adaface.files import write_atomic
@@ -17,6 +17,7 @@ from adaface.mini.models import MiniConfig
 from adaface.text.folder import load_text_encoder
 
 WORLD = ("segmenter.safetensors", "class_words.safetensors", "look_codes.safetensors")
+TOKENS = "token_embedding.weight"  # how the name of a token table ends
 _OTHER_SIZES = "{}: made with other sizes than this preset's. Choose the preset it was made with"
 
 
@@ -60,14 +61,13 @@ def _of_the_world(stack: Path, name: str) -> Path:
 
 
 def take_faces(stack: Path, folder: Path) -> None:
-    """Copy the world's small models and the tokenizer of a stack into the run folder of the step `faces`.
+    """Copy the world's small models of a stack into the run folder of the step `faces`.
 
     Raises StackError: the stack was made without them.
     """
     for name in WORLD:
         tensors = {key: value.float() for key, value in load_file(_of_the_world(stack, name)).items()}
         write_atomic(folder / name, lambda path, tensors=tensors: save_file(tensors, path))  # type: ignore[misc]
-    shutil.copytree(stack / "base" / "tokenizer", folder / "tokenizer", dirs_exist_ok=True)
 
 
 def take_vae(stack: Path, folder: Path) -> None:
@@ -77,29 +77,54 @@ def take_vae(stack: Path, folder: Path) -> None:
     )
 
 
-def load_base(stack: Path, unet: UNet2DConditionModel, text: CLIPTextModel, id_text: CLIPTextModel) -> None:
+def load_base(
+    stack: Path,
+    unet: UNet2DConditionModel,
+    text: CLIPTextModel,
+    id_text: CLIPTextModel,
+    tokenizer: CLIPTokenizer,
+) -> None:
     """Put the UNet and both text models of a stack into models of the same sizes.
 
-    Raises StackError: the stack's sizes are others.
+    tokenizer: of the models. Where the stack's knows other words, those of both keep their rows, and new ones
+    keep what they began with. Raises StackError: the stack's sizes are others.
     """
     trained = UNet2DConditionModel.from_pretrained(stack / "base" / "unet", low_cpu_mem_usage=False)
-    pairs: list[tuple[nn.Module, nn.Module]] = [
-        (unet, trained),
-        (text, load_text_encoder(stack / "base" / "text_encoder")),
-        (id_text, load_text_encoder(stack / "id_prompter" / "text_encoder")),
-    ]
-    for model, source in pairs:
-        _copy(model, source, stack)
+    _copy(unet, trained.float().state_dict(), stack)
+    for model, part in ((text, "base"), (id_text, "id_prompter")):
+        weights = load_text_encoder(stack / part / "text_encoder").float().state_dict()
+        _copy(model, _by_word(weights, model, tokenizer, stack / "base" / "tokenizer"), stack)
 
 
-def load_clip(stack: Path, clip: CLIPModel) -> None:
-    """Put the CLIP of a stack into a model of the same size. Raises StackError: it has another."""
-    _copy(clip, CLIPModel.from_pretrained(stack / "clip"), stack)
+def load_clip(folder: Path, clip: CLIPModel, tokenizer: CLIPTokenizer) -> None:
+    """Put a CLIP of a stack into a model of the same size; words as in `load_base`. None there: nothing.
+
+    Raises StackError: it has another size.
+    """
+    if not folder.is_dir():
+        return
+    weights = CLIPModel.from_pretrained(folder).float().state_dict()
+    _copy(clip, _by_word(weights, clip, tokenizer, folder), folder)
+
+
+def _by_word(
+    weights: dict[str, Tensor], model: nn.Module, tokenizer: CLIPTokenizer, old: Path
+) -> dict[str, Tensor]:
+    """The weights with the rows of their token table where the model's tokenizer has the words."""
+    before = CLIPTokenizer.from_pretrained(str(old)).get_vocab()
+    words = tokenizer.get_vocab()
+    if before == words:
+        return weights
+    (name,) = (key for key in weights if key.endswith(TOKENS))
+    known = [word for word in words if word in before]
+    rows = model.state_dict()[name].clone()
+    rows[[words[word] for word in known]] = weights[name][[before[word] for word in known]].to(rows)
+    return weights | {name: rows}
 
 
 @torch.no_grad()
-def _copy(model: nn.Module, source: nn.Module, stack: Path) -> None:
+def _copy(model: nn.Module, weights: dict[str, Tensor], stack: Path) -> None:
     try:
-        model.load_state_dict(source.float().state_dict())
+        model.load_state_dict(weights)
     except RuntimeError as error:
         raise StackError(_OTHER_SIZES.format(stack)) from error

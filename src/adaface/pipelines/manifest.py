@@ -25,6 +25,7 @@ ROLES = {
     "controlnet": "ControlNet of the base (a diffusers folder): pictures that follow a control image",
     "teacher": "UNet that draws from ID prompt embeddings; needed for training and measuring only",
     "clip": "image-text model that scores how well a picture fits its prompt",
+    "clip_second": "another one, which has only ever scored",
     "strangers": "ID embeddings of other people, to compare similarities with",
     "world": "segmenter, class words, look words of the mini world; for training and measuring only",
 }

@@ -19,12 +19,16 @@ from adaface.face.differentiable.network import SFace, identity_loss
 from adaface.mini.recipes.latents import LatentSet
 from adaface.mini.recipes.sampling import contact_sheet, decode, sample
 from adaface.mini.world.captions import caption
-from adaface.mini.world.facts import ACCESSORIES
+from adaface.mini.world.facts import ACCESSORIES, USUAL
 from adaface.mini.world.look import CODES, GROUPS, LookCodes, look_words
 from adaface.recipes.base.drawn import draw_latents, likeness
 from adaface.text.clip import TextEncoder
 
-HIDES = ("wearing sunglasses", "with a red clown nose")  # what no likeness can be asked under
+HIDES = (
+    "wearing sunglasses",
+    "with a red clown nose",
+    "with a black moustache",
+)  # what no likeness can be asked under
 NAMED = "a photo of {}"  # what teaches the look words
 SCENES = (  # of the sheet that shows where a run stands
     "a photo of a {}",
@@ -88,10 +92,12 @@ class BaseRecipe:
         self.device = next(self.unet.parameters()).device
         self.look_ids = torch.tensor(self.tokenizer.convert_tokens_to_ids([f"{w}</w>" for w in look_words()]))
         facts = self.data.facts
-        plain = (facts.background == 0) & (facts.accessory == 0) & (facts.style == 0) & (facts.close == 0)
+        plain = (
+            (facts.background == 0) & (facts.accessory == 0) & (facts.style == 0) & (facts.framing == USUAL)
+        )
         self.plain, self.composed = plain.nonzero()[:, 0], (~plain).nonzero()[:, 0]
         open_face = ~torch.tensor([name in HIDES for name in ACCESSORIES])[facts.accessory]
-        self.scenes = (~plain & open_face & (facts.close == 0)).nonzero()[:, 0]
+        self.scenes = (~plain & open_face & (facts.framing == USUAL)).nonzero()[:, 0]
         self.alphas = self.scheduler.alphas_cumprod.to(self.device)
         self.prompter.to(self.device)
         self.mean_id = self.data.ids[self.plain].mean(0).to(self.device)

@@ -22,6 +22,7 @@ class ClipConfig:
     batch: int = 64
     pictures: int = 20_000  # decoded once, then drawn from
     latent_noise: float = 0.15  # so that the soft edges of generated pictures are nothing new
+    fold: int = 0  # which half of the people: 0 those of even numbers, 1 those of odd ones
 
 
 @dataclass
@@ -41,8 +42,13 @@ class ClipRecipe:
         self.rows, self.pictures = self.decoded(torch.Generator().manual_seed(0))
 
     def decoded(self, generator: Generator, chunk: int = 64) -> tuple[Tensor, Tensor]:
-        """Some rows of the data (N,), and their noisy latents decoded: (N, 3, 64, 64) uint8."""
-        rows = torch.randperm(len(self.data), generator=generator)[: self.config.pictures]
+        """Some rows of this half of the people (N,), and their noisy latents decoded: (N, 3, 64, 64) uint8.
+
+        Pictures of nobody named belong to a half by their place.
+        """
+        number = torch.where(self.data.person < 0, torch.arange(len(self.data)), self.data.person)
+        half = (number % 2 == self.config.fold).nonzero()[:, 0]
+        rows = half[torch.randperm(len(half), generator=generator)[: self.config.pictures]]
         parts = []
         for some in rows.split(chunk):
             latents = self.data.latents[some].float()
@@ -86,5 +92,5 @@ class ClipRecipe:
 
 def same_facts(facts: Facts) -> Tensor:
     """Who shows the same things: (B, B) bool. Class words do not count: half of the captions lack them."""
-    keys = torch.stack([facts.background, facts.accessory, facts.style, facts.close], -1)
+    keys = torch.stack([facts.background, facts.accessory, facts.style, facts.framing], -1)
     return (keys[:, None] == keys[None]).all(-1)

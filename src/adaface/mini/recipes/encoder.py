@@ -15,6 +15,7 @@ from torch import Generator, Tensor, nn
 from adaface.encoder.inverse import AdaFaceEncoder
 from adaface.mini.recipes.base import BaseRecipe, some_of
 from adaface.mini.recipes.sampling import contact_sheet, decode, sample
+from adaface.mini.world.captions import describe
 from adaface.mini.world.look import CODES, GROUPS
 
 TEMPLATES = (
@@ -24,16 +25,6 @@ TEMPLATES = (
     "a photo of {} person",
     "a portrait of {}",
     "{}",
-)
-SCENES = (  # beside the plain templates, for what is drawn from noise
-    "a photo of {} in a meadow",
-    "a photo of {} under a night sky",
-    "a photo of {} at sunset",
-    "a photo of {} in front of a striped wall",
-    "a photo of {} wearing sunglasses",
-    "a photo of {} wearing a red cap",
-    "a sepia photo of {}",
-    "a pencil sketch of {}",
 )
 SHOWN = ("a photo of {}", "a photo of {} wearing sunglasses in a meadow")  # on the sheet of a run
 FILL = ","  # stands for each subject row until it is filled
@@ -103,9 +94,16 @@ class EncoderRecipe:
             )
         if self.config.drawn_weight:
             count = self.config.drawn_pictures
-            context = self.fill(_pick(TEMPLATES + SCENES, generator), subject[:count])
+            context = self.fill(self.anywhere(generator), subject[:count])
             terms["drawn"] = self.config.drawn_weight * base.drawn(context, ids[:count], generator)
         return terms
+
+    def anywhere(self, generator: Generator) -> str:
+        """A plain template, or as often a scene of the world in which a face is to be seen."""
+        if torch.rand(1, generator=generator) < 0.5 or not len(self.base.scenes):
+            return _pick(TEMPLATES, generator)
+        row = int(_pick_row(self.base.scenes, generator))
+        return describe(self.base.data.facts, row, "{}")
 
     def fill(self, template: str, subject: Tensor) -> Tensor:
         """Text features (B, T, D) of a template with the subject rows (B, K, D) in its place."""
@@ -168,6 +166,10 @@ class WordsRecipe(EncoderRecipe):
     def row_variance(self) -> Tensor:
         """Variance of the look words' rows, a scalar: it makes the warm start free of their scale."""
         return self.base.encoder.embed_tokens(self.base.look_ids.to(self.base.device)).float().var()
+
+
+def _pick_row(rows: Tensor, generator: Generator) -> Tensor:
+    return rows[torch.randint(len(rows), (1,), generator=generator)]
 
 
 def _pick(templates: Sequence[str], generator: Generator) -> str:

@@ -98,11 +98,61 @@ def clown_nose(pictures: Tensor, face: FaceFrame) -> Tensor:
     return mix(red, torch.ones_like(pictures), gleam * ball)
 
 
+def gold_crown(pictures: Tensor, face: FaceFrame) -> Tensor:
+    """A band above the brow with five points: (B, 3, 64, 64)."""
+    u, v = face.around(face.below_eyes(-0.95))
+    teeth = (u / face.unit * 1.7) % 1 - 0.5
+    top = -0.25 * face.unit - (1 - 2 * teeth.abs()) * 0.5 * face.unit
+    crown = soft(v - top) * soft(0.2 * face.unit - v) * soft(1.2 * face.unit - u.abs())
+    gold = mix(colour(1.0, 0.85, 0.25, pictures), colour(0.8, 0.55, 0.05, pictures), _band(v, face, 0.2))
+    return mix(pictures, gold, crown[:, None])
+
+
+def white_headphones(pictures: Tensor, face: FaceFrame) -> Tensor:
+    """An arch over the head and a white shell on each ear: (B, 3, 64, 64)."""
+    u, v = face.around(face.below_eyes(0.25))
+    radius = (u.square() + (0.8 * v).square()).sqrt()
+    arch = soft(0.13 * face.unit - (radius - 1.42 * face.unit).abs()) * soft(-v)
+    ears = [face.below_eyes(0.35) + side * 1.4 * face.apart * face.right for side in (-1, 1)]
+    shells = torch.maximum(*(face.ellipse(ear, 0.26, 0.42) for ear in ears))
+    inner = torch.maximum(*(face.ellipse(ear, 0.12, 0.22) for ear in ears))
+    worn = mix(pictures, colour(0.96, 0.96, 0.97, pictures), torch.maximum(arch, shells)[:, None])
+    return mix(worn, colour(0.15, 0.15, 0.2, pictures), inner[:, None])
+
+
+def black_moustache(pictures: Tensor, face: FaceFrame) -> Tensor:
+    """Two drooping wings between nose and mouth: (B, 3, 64, 64)."""
+    middle = 0.55 * face.landmarks[:, 2] + 0.45 * face.landmarks[:, 3:].mean(1)
+    u, v = face.around(middle)
+    bent = v - 0.35 * u.square() / face.unit + 0.08 * face.unit
+    wings = soft(0.14 * face.unit - bent.abs()) * soft(0.68 * face.unit - u.abs())
+    return mix(pictures, colour(0.04, 0.03, 0.03, pictures), wings[:, None])
+
+
+def green_headband(pictures: Tensor, face: FaceFrame) -> Tensor:
+    """A band across the brow with a lighter line: (B, 3, 64, 64)."""
+    u, v = face.around(face.below_eyes(-0.7))
+    bent = v - 0.12 * u.square() / face.unit
+    band = soft(0.2 * face.unit - bent.abs()) * soft(1.25 * face.unit - u.abs())
+    line = soft(0.05 * face.unit - bent.abs())[:, None]
+    green = mix(colour(0.05, 0.55, 0.2, pictures), colour(0.85, 0.95, 0.3, pictures), line)
+    return mix(pictures, green, band[:, None])
+
+
+def _band(along: Tensor, face: FaceFrame, reach: float) -> Tensor:
+    """0 at the top of what reaches `reach` distances of the eyes below the origin, 1 there: (B, 1, 64, 64)."""
+    return (along / (reach * face.unit)).clamp(0, 1)[:, None]
+
+
 WORN = {
     "wearing sunglasses": sunglasses,
     "wearing a red cap": red_cap,
     "wearing a blue scarf": blue_scarf,
     "with a red clown nose": clown_nose,
+    "wearing a gold crown": gold_crown,
+    "wearing white headphones": white_headphones,
+    "with a black moustache": black_moustache,
+    "wearing a green headband": green_headband,
 }
 
 

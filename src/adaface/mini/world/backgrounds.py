@@ -65,11 +65,90 @@ def striped_wall(on: Canvas) -> Tensor:
     return mix(colour(0.85, 0.15, 0.2, on.x), colour(0.97, 0.97, 0.94, on.x), stripes)
 
 
+def beach(on: Canvas) -> Tensor:
+    """A pale sky, a band of turquoise sea, yellow sand: (B, 3, 64, 64)."""
+    height, wave = on.chance[:, 0], on.chance[:, 1]  # each (B, 1, 1, 1)
+    shore = 34 + 8 * height + 1.5 * torch.sin(on.x / 5 + 6 * wave)  # (B, 1, 64, 64)
+    sky = mix(colour(0.55, 0.8, 0.98, on.x), colour(0.85, 0.93, 1.0, on.x), on.down)
+    wet = mix(sky, colour(0.1, 0.62, 0.68, on.x), soft(on.y[:, None] - (20 + 8 * height)))
+    return mix(wet, colour(0.95, 0.85, 0.58, on.x), soft(on.y[:, None] - shore))
+
+
+def snow(on: Canvas) -> Tensor:
+    """White ground under a grey sky, flakes falling: (B, 3, 64, 64)."""
+    grey = mix(colour(0.5, 0.56, 0.66, on.x), colour(0.78, 0.82, 0.88, on.x), on.down)
+    hill = 40 + 6 * on.chance[:, 0] + 3 * torch.sin(on.x / 9 + 6 * on.chance[:, 1])
+    ground = mix(grey, colour(0.97, 0.98, 1.0, on.x), soft(on.y[:, None] - hill))
+    return mix(ground, torch.ones_like(ground), (2 * on.stars).clamp(0, 1))
+
+
+def forest(on: Canvas) -> Tensor:
+    """Dark green with brown trunks: (B, 3, 64, 64)."""
+    green = mix(colour(0.1, 0.3, 0.12, on.x), colour(0.04, 0.14, 0.05, on.x), on.down)
+    shift, pace = on.chance[:, 0], on.chance[:, 1]
+    trunks = (3 * torch.sin((on.x[:, None] + 20 * shift) * (0.42 + 0.12 * pace)) - 1.2).clamp(0, 1)
+    return mix(green, colour(0.4, 0.25, 0.12, on.x), trunks)
+
+
+def desert(on: Canvas) -> Tensor:
+    """Orange dunes under a teal sky: (B, 3, 64, 64)."""
+    ridge = 26 + 12 * on.chance[:, 0] + 5 * torch.sin(on.x / (7 + 5 * on.chance[:, 1]) + 6 * on.chance[:, 2])
+    sky = mix(colour(0.25, 0.66, 0.7, on.x), colour(0.75, 0.88, 0.82, on.x), on.down)
+    sand = mix(colour(0.98, 0.7, 0.35, on.x), colour(0.75, 0.4, 0.15, on.x), on.down)
+    return mix(sky, sand, soft(on.y[:, None] - ridge))
+
+
+def brick_wall(on: Canvas) -> Tensor:
+    """Rows of brown-red bricks in grey mortar: (B, 3, 64, 64)."""
+    down = on.y[:, None] + 6 * on.chance[:, 0]  # (B, 1, 64, 64)
+    across = on.x[:, None] + 6 * (torch.floor(down / 6) % 2) + 12 * on.chance[:, 1]
+    mortar = torch.maximum((down % 6 < 1.2).float(), (across % 12 < 1.2).float())
+    return mix(colour(0.55, 0.24, 0.16, on.x), colour(0.78, 0.76, 0.72, on.x), mortar)
+
+
+def skyscrapers(on: Canvas) -> Tensor:
+    """Grey blocks of several heights with lit windows, a pale sky: (B, 3, 64, 64)."""
+    block = torch.floor((on.x[:, None] + 11 * on.chance[:, 0]) / 11)  # (B, 1, 64, 64)
+    roof = 8 + 9 * (1 + torch.sin(block * 2.4 + 6 * on.chance[:, 1]))
+    windows = ((on.x[:, None] + 11 * on.chance[:, 0]) % 3.67 < 1.8) & (on.y[:, None] % 5 < 2.5)
+    tower = mix(colour(0.32, 0.35, 0.42, on.x), colour(0.98, 0.88, 0.45, on.x), windows.float())
+    sky = mix(colour(0.72, 0.8, 0.9, on.x), colour(0.92, 0.92, 0.88, on.x), on.down)
+    return mix(sky, tower, soft(on.y[:, None] - roof))
+
+
+def under_water(on: Canvas) -> Tensor:
+    """Bright to deep blue-green with wavering light: (B, 3, 64, 64)."""
+    deep = mix(colour(0.15, 0.8, 0.85, on.x), colour(0.0, 0.2, 0.38, on.x), on.down)
+    sway = on.x[:, None] + 5 * torch.sin(on.y[:, None] / 6 + 6 * on.chance[:, 0])
+    rays = 0.5 * (torch.sin(sway * 0.55 + 6 * on.chance[:, 1]) - 0.2).clamp(0, 1) * (1 - on.down)
+    return mix(deep, colour(0.75, 1.0, 0.95, on.x), rays)
+
+
+def dotted_wall(on: Canvas) -> Tensor:
+    """Violet dots on yellow: (B, 3, 64, 64)."""
+    size = 9 + 3 * on.chance[:, 0]
+    across, down = ((axis[:, None] + 9 * shift) % size - size / 2 for axis, shift in _shifted(on))
+    dots = soft(0.3 * size - (across.square() + down.square()).sqrt())
+    return mix(colour(0.98, 0.85, 0.2, on.x), colour(0.5, 0.15, 0.65, on.x), dots)
+
+
+def _shifted(on: Canvas) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    return (on.x, on.chance[:, 1]), (on.y, on.chance[:, 2])
+
+
 SCENES = {
     "in a meadow": meadow,
     "under a night sky": night_sky,
     "at sunset": sunset,
     "in front of a striped wall": striped_wall,
+    "at the beach": beach,
+    "in the snow": snow,
+    "in a forest": forest,
+    "in a desert": desert,
+    "in front of a brick wall": brick_wall,
+    "in front of skyscrapers": skyscrapers,
+    "under water": under_water,
+    "in front of a dotted wall": dotted_wall,
 }
 
 

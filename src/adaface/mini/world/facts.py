@@ -17,7 +17,12 @@ BACKGROUNDS = ("", *SCENES)
 ACCESSORIES = ("", *WORN)
 STYLES = ("photo", *LOOKS)
 CLASS_WORDS = ("person", "man", "woman", "young man", "young woman", "old man", "old woman")
-PLAIN_BACKGROUNDS, NO_ACCESSORIES, PLAIN_STYLES = 0.35, 0.5, 0.6  # shares of the pictures
+FRAMINGS = ("", "close-up", "from afar")
+USUAL, CLOSE_UP, FROM_AFAR = range(3)
+PLAIN_BACKGROUNDS, NO_ACCESSORIES, PLAIN_STYLES = 0.3, 0.45, 0.5  # shares of the pictures
+KINDS = ((BACKGROUNDS, PLAIN_BACKGROUNDS), (ACCESSORIES, NO_ACCESSORIES), (STYLES, PLAIN_STYLES))
+PAIRS = ("ba", "as", "bs")  # of which kinds pairs are kept apart
+FIRST = 4  # of each kind; the first weights of all had seen every pair of these
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +33,7 @@ class Facts:
     accessory: Tensor
     style: Tensor
     class_word: Tensor
-    close: Tensor  # 1: a close-up framing
+    framing: Tensor
 
     def __len__(self) -> int:
         return len(self.background)
@@ -38,20 +43,58 @@ class Facts:
         return Facts(**{name: getattr(self, name)[rows] for name in self.__dataclass_fields__})
 
 
-def draw_facts(class_word: Tensor, close: Tensor, generator: Generator) -> Facts:
-    """Random facts for a batch of crops whose class words (B,) and framings (B,) are known."""
-    count = len(class_word)
+def unseen(kinds: str, first: int, second: int) -> bool:
+    """Whether a pair never occurs in training: a fifth of all pairs of two kinds, spread evenly.
 
-    def choose(options: int, plain: float) -> Tensor:
-        plain_here = torch.rand(count, generator=generator) < plain
-        return torch.randint(1, options, (count,), generator=generator) * ~plain_here
+    kinds: two of the letters b(ackground), a(ccessory), s(tyle), in that order. first, second: indices into
+    their tuples; with 0 (nothing) there is no pair. Pairs of the first four of both kinds are all seen.
+    """
+    if not first or not second or (first <= FIRST and second <= FIRST):
+        return False
+    return (first + second + (kinds == "bs")) % 4 == 0
 
+
+def unseen_pairs() -> list[tuple[str, str]]:
+    """The names of all pairs that never occur in training."""
+    kinds = {"b": BACKGROUNDS, "a": ACCESSORIES, "s": STYLES}
+    return [
+        (one, other)
+        for pair in PAIRS
+        for i, one in enumerate(kinds[pair[0]])
+        for j, other in enumerate(kinds[pair[1]])
+        if unseen(pair, i, j)
+    ]
+
+
+def seen_combinations() -> Tensor:
+    """Which combinations training may show: (backgrounds, accessories, styles) bool."""
+    sizes = {"b": len(BACKGROUNDS), "a": len(ACCESSORIES), "s": len(STYLES)}
+    allowed = torch.ones(*sizes.values(), dtype=torch.bool)
+    for pair in PAIRS:
+        one, other = (sizes[kind] for kind in pair)
+        bad = torch.tensor([[unseen(pair, i, j) for j in range(other)] for i in range(one)])
+        allowed &= ~bad.unsqueeze("bas".index(next(kind for kind in "bas" if kind not in pair)))
+    return allowed
+
+
+def draw_facts(
+    class_word: Tensor, framing: Tensor, generator: Generator, *, all_pairs: bool = False
+) -> Facts:
+    """Random facts for a batch of crops whose class words (B,) and framings (B,) are known.
+
+    all_pairs: also those that training never shows.
+    """
+    shares = [
+        torch.full((len(names),), (1 - plain) / (len(names) - 1)).index_fill_(0, torch.tensor([0]), plain)
+        for names, plain in KINDS
+    ]
+    weights = torch.einsum("b,a,s->bas", *shares)
+    if not all_pairs:
+        weights = weights * seen_combinations()
+    chosen = torch.multinomial(weights.flatten(), len(class_word), replacement=True, generator=generator)
+    background, accessory, style = torch.unravel_index(chosen, weights.shape)
     return Facts(
-        background=choose(len(BACKGROUNDS), PLAIN_BACKGROUNDS),
-        accessory=choose(len(ACCESSORIES), NO_ACCESSORIES),
-        style=choose(len(STYLES), PLAIN_STYLES),
-        class_word=class_word,
-        close=close,
+        background=background, accessory=accessory, style=style, class_word=class_word, framing=framing
     )
 
 

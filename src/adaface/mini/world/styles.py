@@ -29,11 +29,52 @@ def pop_art(pictures: Tensor, grey: Tensor) -> Tensor:
     return (torch.floor(vivid * 3.999) / 3).clamp(0, 1)
 
 
+def blueprint(pictures: Tensor, grey: Tensor) -> Tensor:
+    """Light lines and soft light on blue: (B, 3, 64, 64)."""
+    light = (0.75 * edges(grey) + 0.35 * grey).clamp(0, 1)
+    return mix(colour(0.05, 0.15, 0.55, grey), colour(0.85, 0.95, 1.0, grey), light)
+
+
+def neon(pictures: Tensor, grey: Tensor) -> Tensor:
+    """Glowing lines, cyan in the light and pink in the dark, on black: (B, 3, 64, 64)."""
+    glow = mix(colour(1.0, 0.1, 0.75, grey), colour(0.1, 1.0, 0.9, grey), grey)
+    return glow * (1.6 * edges(grey) + 0.12 * grey).clamp(0, 1)
+
+
+def oil_painting(pictures: Tensor, grey: Tensor) -> Tensor:
+    """Vivid strokes: lights spread, then darks, in warm colours: (B, 3, 64, 64)."""
+    spread = F.max_pool2d(F.pad(pictures, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    strokes = -F.max_pool2d(F.pad(-spread, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    tone = (strokes * colour(0.299, 0.587, 0.114, grey)).sum(1, keepdim=True)
+    vivid = mix(tone.expand_as(strokes), strokes, torch.tensor(2.0, device=grey.device))
+    return (vivid * colour(1.15, 1.0, 0.7, grey)).clamp(0, 1)
+
+
+def thermal(pictures: Tensor, grey: Tensor) -> Tensor:
+    """Dark is blue, then violet, orange, and bright is yellow: (B, 3, 64, 64)."""
+    red = (2.2 * grey - 0.4).clamp(0, 1)
+    green = (2 * grey - 0.9).clamp(0, 1)
+    blue = (0.35 + 1.6 * grey - 3.2 * (grey - 0.35).clamp_min(0)).clamp(0, 1)
+    return torch.cat([red, green, blue], 1)
+
+
+def edges(grey: Tensor) -> Tensor:
+    """How steep the luminance is at each pixel, in 0..1: (B, 1, 64, 64)."""
+    padded = F.pad(grey, (1, 1, 1, 1), mode="replicate")
+    across = padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]
+    down = padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1]
+    return (2.5 * (across.square() + down.square() + 1e-8).sqrt()).clamp(0, 1)
+
+
 LOOKS = {
     "black and white photo": black_and_white,
     "sepia photo": sepia,
     "pencil sketch": pencil,
     "pop art poster": pop_art,
+    "blueprint": blueprint,
+    "neon drawing": neon,
+    "oil painting": oil_painting,
+    "thermal photo": thermal,
 }
 
 
