@@ -1,7 +1,6 @@
 """Going on from a stack: its fp16 weights put where a build's steps look for theirs, in float32."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 

@@ -179,7 +179,8 @@ def cache(
 ) -> LatentSet:
     """Encode the world: every full crop `plain` times as it is and `composed` times composed.
 
-    Close-ups: `close` times, composed. all_pairs: also pairs of facts that training never shows. progress: told how many pictures each batch adds.
+    Close-ups: `close` times, composed. all_pairs: also pairs of facts that training never shows.
+    progress: told how many pictures each batch adds.
     """
     latents: list[Tensor] = []
     seen: list[Pictures] = []

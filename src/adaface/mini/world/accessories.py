@@ -140,7 +140,7 @@ def green_headband(pictures: Tensor, face: FaceFrame) -> Tensor:
 
 
 def _band(along: Tensor, face: FaceFrame, reach: float) -> Tensor:
-    """0 at the top of what reaches `reach` distances of the eyes below the origin, 1 there: (B, 1, 64, 64)."""
+    """0 down to the origin, 1 from `reach` distances of the eyes below it: (B, 1, 64, 64)."""
     return (along / (reach * face.unit)).clamp(0, 1)[:, None]
 
 
