@@ -23,7 +23,7 @@ class BuildConfig:
     vae: LoopConfig
     base: LoopConfig
     identity: LoopConfig  # the base goes on with the identity loss
-    clip: LoopConfig
+    clip: LoopConfig  # of each of the two
     words: LoopConfig  # the encoder's warm start at the look words
     encoder: LoopConfig
     vae_step: VaeConfig = field(default_factory=VaeConfig)
@@ -72,8 +72,8 @@ PRESETS = {
     "gpu": BuildConfig(
         segmenter=minutes(0.5, 2e-3),  # all loops: 22 minutes; then there is decoding and caching
         vae=minutes(3, 6e-4, weight_decay=0.0),
-        base=minutes(8, 6e-4, ema_decay=0.9995),
-        identity=minutes(5.5, 2e-4, ema_decay=0.9995),
+        base=minutes(7, 6e-4, ema_decay=0.9995),
+        identity=minutes(5, 2e-4, ema_decay=0.9995),
         clip=minutes(1.5, 5e-4),
         words=minutes(0.5, 1e-3),
         encoder=minutes(3, 3e-4),

@@ -33,12 +33,12 @@ NAMED = "a photo of {}"  # what teaches the look words
 SCENES = (  # of the sheet that shows where a run stands
     "a photo of a {}",
     "a photo of a {} wearing sunglasses",
-    "a photo of a {} wearing a red cap",
+    "a photo of a {} wearing a gold crown",
     "a photo of a {} in a meadow",
     "a photo of a {} under a night sky",
-    "a photo of a {} at sunset",
+    "a photo of a {} in front of a brick wall",
     "a pencil sketch of a {}",
-    "a pop art poster of a {}",
+    "a thermal photo of a {}",
 )
 
 
