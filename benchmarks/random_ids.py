@@ -1,0 +1,86 @@
+"""From where are people drawn who do not exist? The figure behind `random_ids` of `adaface train distill_identity`.
+
+python benchmarks/random_ids.py --data FACES [--people 48] [--stack mini]
+
+FACES is a folder of `adaface prepare`. The stack's ID teacher draws people of each distribution: unit vectors of
+the whole sphere, the Gaussian fitted to the data's ID embeddings, the one fitted to the stack's strangers, and
+real people. Told of each: pictures with a face; likeness of the drawn face to the ID that was asked for, minus
+its likeness to the IDs of the others (what a picture says of its person); how far the IDs point the same way
+(mean cosine of two). Real people say what can be reached. Ends with one JSON line.
+"""
+
+import argparse
+import json
+import time
+from datetime import date
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from adaface import Personalizer
+from adaface.data.dataset import FaceDataset
+from adaface.evaluation.face_similarity import strangers_of
+from adaface.evaluation.run.synthetic import Teacher
+from adaface.face.random_ids import IdDistribution
+
+
+def people_of(data: FaceDataset, known: Tensor | None, count: int) -> dict[str, Tensor]:
+    """ID embeddings (count, D_id) by the name of where they come from."""
+    rows = torch.from_numpy(np.array(data.id_embeddings[:: -(-len(data) // 20_000)]))
+    made = {"sphere": IdDistribution.sphere(data.id_width), "data": IdDistribution.fitted(rows)}
+    if known is not None:
+        made["strangers"] = IdDistribution.fitted(known)
+    noise = torch.randn(count, data.id_width, generator=torch.Generator().manual_seed(0))
+    ids = {name: distribution(noise) for name, distribution in made.items()}
+    numbers = np.linspace(0, len(data.people) - 1, min(count, len(data.people))).astype(int)
+    first = [int(data.rows_of(int(number))[0]) for number in numbers]
+    return {**ids, "real": torch.from_numpy(np.array(data.id_embeddings[first]))}
+
+
+def figures(teacher: Teacher, ids: Tensor) -> dict[str, float]:
+    """What the teacher makes of ID embeddings (N, D_id)."""
+    found, own, others = 0, [], []
+    for number, vector in enumerate(ids):
+        (picture,) = teacher(vector, [number])
+        faces = teacher.personalizer.analyzer.faces(picture)
+        if not faces:
+            continue
+        found += 1
+        cosines = (ids @ torch.as_tensor(faces[0].id_embedding)).tolist()
+        own.append(cosines[number])
+        others.append((sum(cosines) - cosines[number]) / (len(ids) - 1))
+    pairs = ids @ ids.T
+    same = (pairs.sum() - pairs.trace()) / (len(ids) * (len(ids) - 1))
+    margin = np.array(own) - np.array(others)
+    return {
+        "faces": round(found / len(ids), 3),
+        "margin": round(float(margin.mean()), 3),
+        "margin_error": round(float(margin.std() / len(margin) ** 0.5), 3),
+        "cosine_of_two": round(float(same), 3),
+    }
+
+
+def main() -> None:
+    """Draw, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--stack", default="mini")
+    parser.add_argument("--people", type=int, default=48)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    personalizer = Personalizer.from_pretrained(given.stack, device="cpu")
+    data, teacher = FaceDataset(given.data), Teacher(personalizer)
+    known = strangers_of(personalizer.stack, data.id_width)
+    started, report = time.perf_counter(), {}
+    rows = None if known is None else torch.from_numpy(np.array(known, dtype=np.float32))
+    for name, ids in people_of(data, rows, given.people).items():
+        report[name] = figures(teacher, ids)
+        print(name, report[name])
+    seconds = round(time.perf_counter() - started, 1)
+    about = {"samples": len(data), "people": len(data.people), "stack": given.stack}
+    print(json.dumps({"date": str(date.today()), **about, "drawn": report, "seconds": seconds}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""People who do not exist lie where real people's ID embeddings do."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from adaface.face.random_ids import IdDistribution
+
+
+@pytest.fixture
+def real():
+    """Rows about one direction, with much spread along one axis and none along the last."""
+    noise = torch.randn(4000, 6, generator=torch.Generator().manual_seed(0))
+    return torch.tensor([3.0, 0, 0, 0, 0, 0]) + noise * torch.tensor([0.1, 2.0, 0.5, 0.5, 0.1, 0.0])
+
+
+def noise(count, width=6, seed=1):
+    return torch.randn(count, width, generator=torch.Generator().manual_seed(seed))
+
+
+def test_all_of_them_are_unit_vectors(real):
+    for distribution in (IdDistribution.sphere(6), IdDistribution.fitted(real)):
+        assert_close(distribution(noise(50)).norm(dim=-1), torch.ones(50))
+
+
+def test_the_sphere_has_no_favourite_direction():
+    assert IdDistribution.sphere(6)(noise(4000)).mean(0).norm() < 0.05
+
+
+def test_fitted_people_have_the_mean_and_the_spread_of_the_rows(real):
+    drawn = IdDistribution.fitted(real)(noise(4000))
+    unit = torch.nn.functional.normalize(real, dim=-1)
+    assert_close(drawn.mean(0), unit.mean(0), rtol=0, atol=0.05)
+    assert_close(torch.cov(drawn.T), torch.cov(unit.T), rtol=0, atol=0.05)
+
+
+def test_few_rows_keep_people_within_what_they_span(real):
+    rows = real[:3]
+    basis = torch.linalg.qr(rows.T).Q
+    drawn = IdDistribution.fitted(rows)(noise(20))
+    assert_close(drawn @ basis @ basis.T, drawn, rtol=1e-4, atol=1e-4)
+    assert (drawn[0] - drawn[1]).norm() > 0.01
+
+
+def test_one_row_tells_of_no_distribution(real):
+    assert_close(IdDistribution.fitted(real[:1])(noise(4)), IdDistribution.sphere(6)(noise(4)))
+
+
+def test_a_person_follows_from_the_noise_alone(real):
+    distribution = IdDistribution.fitted(real)
+    assert_close(distribution(noise(5))[2:3], distribution(noise(5)[2:3]))

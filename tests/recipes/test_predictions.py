@@ -1,0 +1,51 @@
+"""What a diffusion model says, in other words."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from adaface.recipes.base.predictions import KINDS, clean_of, converted, noise_of
+
+ALPHAS = torch.tensor([0.9, 0.36, 0.01])
+
+
+def said():
+    """Noisy latents of three noise levels, and the true answer of each kind."""
+    clean, noise = torch.randn(2, 3, 4, 2, 2, generator=torch.Generator().manual_seed(0))
+    signal, rest = ALPHAS.sqrt()[:, None, None, None], (1 - ALPHAS).sqrt()[:, None, None, None]
+    answers = {"epsilon": noise, "v_prediction": signal * noise - rest * clean, "sample": clean}
+    return signal * clean + rest * noise, answers
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_true_answer_leads_back_to_the_latents_and_to_the_noise(kind):
+    noisy, answers = said()
+    assert_close(clean_of(kind, noisy, answers[kind], ALPHAS), answers["sample"], rtol=1e-4, atol=1e-4)
+    assert_close(noise_of(kind, noisy, answers[kind], ALPHAS), answers["epsilon"], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("given", KINDS)
+@pytest.mark.parametrize("wanted", KINDS)
+def test_an_answer_of_any_kind_becomes_one_of_any_other(given, wanted):
+    noisy, answers = said()
+    made = converted(noisy, answers[given], ALPHAS, given=given, wanted=wanted)
+    assert_close(made, answers[wanted], rtol=1e-4, atol=1e-4)
+
+
+def test_an_answer_of_the_wanted_kind_is_handed_on():
+    noisy, answers = said()
+    assert converted(noisy, noisy, ALPHAS, given="epsilon", wanted="epsilon") is noisy
+
+
+def test_numbers_by_hand():
+    """a = 0.36: sqrt 0.6 and 0.8. Velocity 1 at latents 2: clean 0.6 * 2 - 0.8, noise 0.8 * 2 + 0.6."""
+    two, one = torch.full((1, 1, 1, 1), 2.0), torch.ones(1, 1, 1, 1)
+    level = torch.tensor([0.36])
+    assert_close(float(clean_of("v_prediction", two, one, level)), 0.4)
+    assert_close(float(noise_of("v_prediction", two, one, level)), 2.2)
+    assert_close(float(clean_of("epsilon", two, one, level)), 2.0)
+
+
+def test_answers_in_half_precision_are_read_in_float32():
+    noisy = torch.ones(1, 1, 1, 1, dtype=torch.bfloat16)
+    assert clean_of("v_prediction", noisy, noisy, torch.tensor([0.5])).dtype == torch.float32
