@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from adaface.cli import options
+from adaface.cli import evidence as compared, options
 from adaface.cli.console import err, mistakes_told, out, print_json, progress, say
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 Data = Annotated[Path, typer.Option("--data", help="Folder with the face packs (docs/mini.md).")]
 People = Annotated[int, typer.Option("--people", help="How many held-out people to measure.", min=2)]
+app.command()(compared.evidence)
 
 
 @app.command()

@@ -1,0 +1,196 @@
+"""What rows are measured with: people, judges of faces, CLIPs, and what real pictures reach. P people, N cells."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from adaface.evaluation.scores.recognisers import FaceComparer
+from adaface.evaluation.statistics import Row
+from adaface.evaluation.text_match import ClipScorer
+from adaface.face.analyzer import FaceAnalyzer
+from adaface.mini.evidence.design import PLAIN, SCENES, Cells
+from adaface.mini.evidence.faces import Judge, by_person, looks_at, own_judge, second_judge
+from adaface.mini.evidence.table import Column
+from adaface.mini.gates import composed, given_and_decoded, hits_of
+from adaface.mini.measuring import load_segmenter
+from adaface.mini.people import HeldOut
+from adaface.mini.recipes.latents import World
+from adaface.pipelines.personalizer import Personalizer
+from adaface.pipelines.stack import Stack
+
+CLIPS = {"clip": "", "clip_second": "_second"}  # role -> how its columns end
+MARGIN, SCENE_MARGIN, COPY, FOUND, SCENE_FOUND = (
+    "margin",
+    "scene_margin",
+    "copy_paste",
+    "found",
+    "scene_found",
+)
+TEXT = "text"
+Tell = Callable[[str, int, int], None]
+Pictures = Sequence[Image.Image | None]
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """Everything that is the same for all rows.
+
+    judges, clips: by how their columns end. photos: what each cell would be of real pictures: the given photo,
+    composed where the cell is a scene. back: the given photos as the autoencoder gives them back.
+    """
+
+    cells: Cells
+    people: HeldOut
+    analyzer: FaceAnalyzer
+    judges: Mapping[str, Judge]
+    clips: Mapping[str, ClipScorer]
+    photos: Sequence[Image.Image]
+    back: Sequence[Image.Image]
+    seed: int = 0
+
+    @property
+    def person(self) -> list[int]:
+        """(N,): whom each cell shows."""
+        return [cell.person for cell in self.cells.cells]
+
+    def values(self, pictures: Pictures) -> dict[str, Row]:
+        """What a row's pictures (N,) give, person by person: column -> (P,)."""
+        looks, count = looks_at(pictures, self.analyzer), len(self.people.given)
+        there = [n for n, picture in enumerate(pictures) if picture is not None]
+        kinds = {"": self._some(there, PLAIN), "scene_": self._some(there, *SCENES)}
+        found: dict[str, Row] = {}
+        for end, judge in self.judges.items():
+            seen = judge(looks, self.person)
+            for begin, some in kinds.items():
+                if some:
+                    found[f"{begin}{MARGIN}{end}"] = by_person(seen.margin, self.person, some, count)
+                    present = seen.found.astype(np.float64)
+                    found.setdefault(f"{begin}{FOUND}", by_person(present, self.person, some, count))
+            found[f"{COPY}{end}"] = by_person(seen.copied, self.person, kinds[""], count)
+        return found | self._texts(pictures, there)
+
+    def possible(self) -> dict[str, Row]:
+        """What real pictures reach: margins of the reconstructions, and real composed pictures' captions."""
+        found = {f"{MARGIN}{end}": row for end, row in self.reconstructed(MARGIN).items()}
+        return found | self._texts(self.photos, range(len(self.photos)))
+
+    def reconstructed(self, what: str) -> dict[str, Row]:
+        """MARGIN or COPY of the reconstructed photos, (P,), by each judge."""
+        looks, person = looks_at(self.back, self.analyzer), range(len(self.back))
+        likeness = {end: judge(looks, person) for end, judge in self.judges.items()}
+        return {end: one.margin if what == MARGIN else one.copied for end, one in likeness.items()}
+
+    def columns(self) -> list[Column]:
+        """The columns of the table, in order."""
+        return [*self._face_columns(), *self._text_columns()]
+
+    def _some(self, there: Sequence[int], *kinds: str) -> list[int]:
+        return [n for n in self.cells.of(*kinds) if n in set(there)]
+
+    def _texts(self, pictures: Pictures, there: Sequence[int]) -> dict[str, Row]:
+        """Shares of pictures that choose their own caption; "text" is of seen and unseen scenes together."""
+        found: dict[str, Row] = {}
+        count, cells = len(self.people.given), self.cells.cells
+        for end, clip in self.clips.items():
+            hits = np.full(len(cells), np.nan)
+            for kind in SCENES:
+                some = self._some(there, kind)
+                if not some:
+                    continue
+                images = [picture for n in some if (picture := pictures[n]) is not None]
+                hits[some] = hits_of(clip(images, [cells[n].caption for n in some]), self.seed)
+                found[f"{TEXT}_{kind}{end}"] = by_person(hits, self.person, some, count)
+            if some := self._some(there, *SCENES):
+                found[f"{TEXT}{end}"] = by_person(hits, self.person, some, count)
+        return found
+
+    def _face_columns(self) -> list[Column]:
+        columns = []
+        for end, judge in self.judges.items():
+            name, whole = judge.recogniser.name, f"{MARGIN}{end}"
+            columns += [
+                Column(f"{MARGIN}{end}", f"margin, {name}", whole,
+                       f"likeness by {name} to the person's other photos minus to other people's, under "
+                       "plain prompts, as a share of the reconstructed photos' (a picture without a face is 0)"),
+                Column(f"scene_{MARGIN}{end}", f"margin in scenes, {name}", whole,
+                       "the same under prompts of scenes"),
+                Column(f"{COPY}{end}", f"copy-paste, {name}", None,
+                       "likeness to the photo that was given minus to the person's other photos"),
+            ]  # fmt: skip
+        return [
+            *columns,
+            Column(FOUND, "faces found", None, "share of pictures under plain prompts with a face"),
+            Column(f"scene_{FOUND}", "in scenes", None, "the same under prompts of scenes"),
+        ]
+
+    def _text_columns(self) -> list[Column]:
+        says = "share of pictures that choose their own caption among 32, as a share of real composed ones'"
+        return [
+            Column(f"{key}{end}", f"text, {what}{', second CLIP' if end else ''}", f"{key}{end}", says)
+            for end in self.clips
+            for key, what in (
+                (f"{TEXT}_seen", "seen pairs"),
+                (f"{TEXT}_unseen", "unseen pairs"),
+                (TEXT, "both"),
+            )
+        ]
+
+
+def open_bench(
+    base: Personalizer,
+    stack: Stack,
+    cells: Cells,
+    people: HeldOut,
+    seconds: Mapping[str, FaceComparer],
+    seed: int,
+    tell: Tell = lambda what, done, total: None,
+) -> Bench:
+    """base: of `stack`. seconds: further recognisers by name. Raises what opening a stack's parts raises."""
+    analyzer, device = base.analyzer, base.pipe.device
+    judges = {"": own_judge(people, analyzer)}
+    for name, recogniser in seconds.items():
+        judges[f"_{name}"] = second_judge(
+            recogniser,
+            people,
+            analyzer,
+            lambda done, total, name=name: tell(f"photos by {name}", done, total),
+        )
+    clips = {
+        end: ClipScorer.from_pretrained(stack.path(role), device=device)
+        for role, end in CLIPS.items()
+        if role in stack.roles
+    }
+    given, back = given_and_decoded(base.pipe.vae, people)
+    photos = _composed(cells, people, stack, images_of(given), seed)
+    return Bench(cells, people, analyzer, judges, clips, photos, images_of(back), seed)
+
+
+def images_of(pictures: Tensor) -> list[Image.Image]:
+    """Pictures (N, 3, S, S) in -1..1."""
+    pixels: NDArray[np.uint8] = (
+        ((pictures.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+    )
+    return [Image.fromarray(one) for one in pixels]
+
+
+def _composed(
+    cells: Cells, people: HeldOut, stack: Stack, given: Sequence[Image.Image], seed: int
+) -> list[Image.Image]:
+    """The given photos as each cell's words say."""
+    pack = people.pack.take(people.given)
+    world = World(
+        pack, pack.take(torch.arange(0)), load_segmenter(stack.path("world") / "segmenter.safetensors")
+    )
+    generator = torch.Generator().manual_seed(seed)
+    made = [given[cell.person] for cell in cells.cells]
+    for kind, facts in cells.scenes.items():
+        some = cells.of(kind)
+        rows = torch.tensor([cells.cells[n].person for n in some])
+        for n, picture in zip(some, composed(world, rows, facts, generator), strict=True):
+            made[n] = picture
+    return made

@@ -1,0 +1,83 @@
+"""The page of the evidence: tables, what their columns are, how they were made."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from adaface.mini.evidence.bench import MARGIN, TEXT
+from adaface.mini.evidence.table import Column, Figure, markdown
+
+if TYPE_CHECKING:
+    from adaface.mini.evidence.run import Evidence
+
+NOTHING = ""
+
+
+def page(result: "Evidence") -> str:
+    """The page in Markdown."""
+    return "\n\n".join(_parts(result)) + "\n"
+
+
+def tables(result: "Evidence") -> str:
+    """The tables alone, for a terminal."""
+    return "\n\n".join(_tables(result))
+
+
+def _parts(result: "Evidence") -> Iterator[str]:
+    design = result.design
+    yield "# What each part gives"
+    yield (
+        f"Stack {result.stack}; {design.people} people of the {design.split.replace('_', '-')} split, seed "
+        f"{design.seed}. For each of them {design.plain} plain pictures, {design.seen} scenes of seen pairs "
+        f"and {design.unseen} of unseen ones: the same people, prompts and seeds in every row. Means with 95 % "
+        "intervals over people (bootstrap)."
+    )
+    yield from _tables(result)
+    yield "\n".join(f"- **{column.title}**: {column.says}." for column in result.columns)
+    real = ", ".join(f"{key.replace('_', ' ')} {figure}" for key, figure in result.possible.items())
+    copied = ", ".join(f"{figure}" for figure in result.copied.values())
+    yield f"Of real pictures, which shares are of: {real}. Copy-paste of the reconstructed photos: {copied}."
+    if result.notes:
+        yield "\n".join(f"- {note}" for note in result.notes)
+    yield "![The same people and prompts in every row](grid.png)"
+
+
+def _tables(result: "Evidence") -> Iterator[str]:
+    who = [column for column in result.columns if not column.key.startswith(TEXT)]
+    what = [column for column in result.columns if column.key.startswith(TEXT)]
+    for columns in (who, what):
+        lines = [[row.name, *_cells(columns, row.figures)] for row in result.rows]
+        yield markdown(["", *(column.title for column in columns)], lines)
+    changes = [row for row in result.rows if row.against is not None]
+    if changes:
+        yield "Paired differences over the same people; in bold those whose interval lies on one side of 0."
+        for columns in (who, what):
+            lines = [
+                [
+                    f"{row.name} minus {row.against.other}",
+                    *_cells(columns, row.against.differences, signed=True),
+                ]
+                for row in changes
+                if row.against is not None
+            ]
+            yield markdown(["", *(column.title for column in columns)], lines)
+        yield _shares(result)
+
+
+def _shares(result: "Evidence") -> str:
+    """How much a row keeps of the other's margin, and closes of its text gap to the class prompt."""
+    kept = [column for column in result.columns if column.key.startswith(MARGIN)]
+    closed = [column for column in result.columns if column.key.startswith(TEXT)]
+    lines = [
+        [row.name, row.against.other, *_cells(kept, row.against.kept), *_cells(closed, row.against.closed)]
+        for row in result.rows
+        if row.against is not None
+    ]
+    head = ["", "against", *(f"keeps of {c.title}" for c in kept), *(f"closes of {c.title}" for c in closed)]
+    return markdown(head, lines)
+
+
+def _cells(columns: Sequence[Column], figures: dict[str, Figure], *, signed: bool = False) -> Iterator[str]:
+    for column in columns:
+        figure = figures.get(column.key)
+        text = NOTHING if figure is None else str(figure)
+        yield f"**{text}**" if signed and figure is not None and figure.sure else text

@@ -1,0 +1,117 @@
+"""Pictures of a row, drawn once and kept as one sheet. Letters: P people, N cells, S side of a picture."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from torch import Tensor
+
+from adaface.encoder.fingerprint import fingerprint
+from adaface.files import write_atomic
+from adaface.mini.evidence.design import Cell
+from adaface.mini.evidence.rows import RowSource
+from adaface.pipelines.drawing import Drawing, draw
+from adaface.pipelines.personalizer import Personalizer
+
+BATCH = 32
+_KEY = "adaface-evidence"
+Tell = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Sheets:
+    """A folder of sheets, one a row: a line of pictures for each person, in the order of the cells.
+
+    same: digest of the models beneath all rows. steps: of drawing; None is the stack's own.
+    """
+
+    folder: Path
+    cells: Sequence[Cell]
+    ids: Tensor  # (P, D_id)
+    same: str
+    steps: int | None = None
+
+    def path(self, row: RowSource) -> Path:
+        """Where a row's sheet is."""
+        return self.folder / f"{row.file}.png"
+
+    def get(self, row: RowSource, tell: Tell = lambda done, total: None) -> list[Image.Image | None]:
+        """The row's picture of each cell, None where it has none; drawn unless they lie there. tell: pictures
+        drawn, pictures in all.
+        """
+        shown = [n for n, cell in enumerate(self.cells) if row.shows(cell)]
+        digest = self._digest(row, shown)
+        found = _read(self.path(row), digest, len(self.cells), len(self.ids))
+        if found is None:
+            drawn = self._draw(row, [self.cells[n] for n in shown], tell)
+            self._write(row, dict(zip(shown, drawn, strict=True)), digest)
+            found = drawn_at(len(self.cells), dict(zip(shown, drawn, strict=True)))
+        return [picture if n in set(shown) else None for n, picture in enumerate(found)]
+
+    def _draw(self, row: RowSource, cells: Sequence[Cell], tell: Tell) -> list[Image.Image]:
+        own = row.personalizer
+        settings = own.settings.override({"batch_size": BATCH} | self._steps())
+        negative = own.prompt_embeds(settings.negative_prompt or "", {}).prompt_embeds
+        contexts = row.contexts(cells, self.ids)
+        plan = Drawing(contexts, negative, [cell.seed for cell in cells], settings)
+        images, _ = draw(own.pipe, plan, on_pictures=lambda at, some: tell(at + len(some), len(cells)))
+        return list(images)
+
+    def _steps(self) -> dict[str, int]:
+        return {} if self.steps is None else {"steps": self.steps}
+
+    def _digest(self, row: RowSource, shown: Sequence[int]) -> str:
+        settings = asdict(row.personalizer.settings.override(self._steps()))
+        settings.pop("batch_size")  # it changes nothing of a picture
+        said = [[cell.person, cell.seed, _words(row, cell)] for cell in (self.cells[n] for n in shown)]
+        people = hashlib.sha256(self.ids.numpy().tobytes()).hexdigest()
+        text = json.dumps([self.same, row.identity, settings, people, said], sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def _write(self, row: RowSource, drawn: dict[int, Image.Image], digest: str) -> None:
+        size = next(iter(drawn.values())).size
+        columns = len(self.cells) // len(self.ids)
+        sheet = Image.new("RGB", (columns * size[0], len(self.ids) * size[1]), "white")
+        for n, picture in drawn.items():
+            sheet.paste(picture, (n % columns * size[0], n // columns * size[1]))
+        info = PngImagePlugin.PngInfo()
+        info.add_text(_KEY, digest)
+        write_atomic(self.path(row), lambda path: sheet.save(path, format="PNG", pnginfo=info))
+
+
+def models_digest(base: Personalizer) -> str:
+    """A name for the diffusion model and the ID prompter beneath all rows."""
+    pipe = base.pipe
+    parts = (pipe.unet, pipe.vae, pipe.text_encoder, base.id_prompter)
+    return hashlib.sha256(" ".join(fingerprint(part.state_dict()) for part in parts).encode()).hexdigest()
+
+
+def drawn_at(count: int, drawn: dict[int, Image.Image]) -> list[Image.Image]:
+    """Pictures by their cells as a list of `count`, the first one where there is none."""
+    some = next(iter(drawn.values()))
+    return [drawn.get(n, some) for n in range(count)]
+
+
+def _words(row: RowSource, cell: Cell) -> str:
+    return cell.prompt if row.place else cell.caption
+
+
+def _read(path: Path, digest: str, count: int, people: int) -> list[Image.Image] | None:
+    """The pictures of a sheet; None: there is none, or of something else."""
+    try:
+        with Image.open(path) as sheet:
+            if sheet.info.get(_KEY) != digest:
+                return None
+            whole = sheet.convert("RGB")
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError):
+        return None
+    columns = count // people
+    width, height = whole.width // columns, whole.height // people
+    return [
+        whole.crop((x * width, y * height, (x + 1) * width, (y + 1) * height))
+        for y in range(people)
+        for x in range(columns)
+    ]
