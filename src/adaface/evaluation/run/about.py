@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adaface.errors import ConfigError, FormatError, MissingFileError
+from adaface.errors import ConfigError, FormatError
 from adaface.evaluation.records import BroadClass, broad_class
 from adaface.evaluation.run.naming import as_name
-from adaface.optional import require
+from adaface.evaluation.run.reading import text_of, yaml_of
 
 _LIST = re.compile(r"^\s*set\s+(?:-\w+\s+)?(\w+)\s+(.*)$")  # of a fish script
 _NUMBERED: tuple[BroadClass, ...] = ("object", "person", "animal")  # 0, 1, 2 in the original's files
@@ -42,13 +42,7 @@ def read_about(file: str | Path) -> dict[str, About]:
     Raises MissingFileError: no such file. FormatError: not of that form.
     """
     path = Path(file)
-    if not path.is_file():
-        raise MissingFileError(f"{path}: no such file. --about needs a YAML or JSON file: alice: young woman")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (UnicodeDecodeError, OSError) as error:
-        raise FormatError(f"{path}: not readable as text ({error}). Save it as UTF-8") from error
-    rows = _rows(path, text)
+    rows = _rows(path, text_of(path, "--about needs a YAML or JSON file: alice: young woman"))
     return {as_name(str(name)): _about(path, str(name), row) for name, row in rows.items()}
 
 
@@ -61,11 +55,7 @@ def _rows(path: Path, text: str) -> Mapping[Any, Any]:
     elif _LIST.search(text) or any(_LIST.match(line) for line in text.splitlines()):
         rows = _from_fish(path, text)
     else:
-        yaml = require("yaml", extra="eval")
-        try:
-            rows = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise FormatError(f"{path}: not YAML ({' '.join(str(error).split())}). Correct it") from error
+        rows = yaml_of(path, text)
     if not isinstance(rows, dict) or not rows:
         raise FormatError(f"{path}: no subjects in it. Write a line a subject: alice: young woman")
     return rows

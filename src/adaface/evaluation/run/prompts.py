@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adaface.errors import ConfigError, FormatError, MissingFileError
+from adaface.errors import ConfigError, FormatError
+from adaface.evaluation.run.reading import text_of, yaml_of
 from adaface.identity.names import slot
 from adaface.optional import require
 from adaface.prompt.template import parse
@@ -70,12 +71,7 @@ def read_prompts(file: str | Path) -> tuple[PromptLine, ...]:
     in it, or one that is empty.
     """
     path = Path(file)
-    if not path.is_file():
-        raise MissingFileError(f"{path}: no such file. --prompts needs a text or YAML file of prompts")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (UnicodeDecodeError, OSError) as error:
-        raise FormatError(f"{path}: not readable as text ({error}). Save it as UTF-8") from error
+    text = text_of(path, "--prompts needs a text or YAML file of prompts")
     if path.suffix.lower() in YAML:
         lines = _from_yaml(path, text)
     elif any("\t" in line for line in text.splitlines()):
@@ -124,11 +120,7 @@ def as_yaml(lines: Iterable[PromptLine]) -> str:
 
 
 def _from_yaml(path: Path, text: str) -> list[PromptLine]:
-    yaml = require("yaml", extra="eval")
-    try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise FormatError(f"{path}: not YAML ({' '.join(str(error).split())}). Correct it") from error
+    data = yaml_of(path, text)
     sets: dict[Any, Any] = data if isinstance(data, dict) else {"": data}
     found = []
     for kind, texts in sets.items():
