@@ -122,7 +122,9 @@ def test_stopping_ends_with_130(photo, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Personalizer, "generate", stop)
-    assert "Stopped." in run("generate", photo, "-p", PROMPT, code=130).stderr
+    result = run("generate", photo, "-p", PROMPT, "--json", code=130)
+    assert "Stopped." in result.stderr
+    assert json.loads(result.stdout) == {"error": {"type": "Stopped", "message": "Stopped."}}
 
 
 def test_embedding_opens_no_diffusion_model(photo, here):

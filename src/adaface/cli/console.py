@@ -65,8 +65,11 @@ def mistakes_told(as_json: bool) -> Iterator[None]:
         message = f"{error.filename}: cannot be reached ({error.strerror}). Check name and permissions"
         _tell_mistake(error, message, as_json)
         raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        say("Stopped.")
+    except KeyboardInterrupt as stopped:  # its own words say how to go on, if it has some
+        message = str(stopped) or "Stopped."
+        say(message)
+        if as_json:
+            print_json({"error": {"type": "Stopped", "message": message}})
         raise typer.Exit(130) from None
 
 

@@ -41,8 +41,9 @@ def request_for(tmp_path, tiny_stack, people):
     def make(**more):
         given = {
             "folder": tmp_path / "run", "stack": Stack.load(tiny_stack), "protocol": PROTOCOLS["short"],
-            "subjects": [people], "prompts": LINES, "settings": {"steps": 1}, "num_images": 2,
+            "subjects": [people], "prompts": LINES,
         }  # fmt: skip
-        return Request(**{**given, **more})
+        drawn = {} if "images" in more else {"settings": {"steps": 1}, "num_images": 2}
+        return Request(**{**given, **drawn, **more})
 
     return make

@@ -8,11 +8,13 @@ from PIL import Image
 
 from adaface.errors import ConfigError, FormatError, MissingExtra
 from adaface.evaluation.folder import RUN_JSON
-from adaface.evaluation.run import run as module
+from adaface.evaluation.run import run as module, work
+from adaface.evaluation.run.request import Extra
 from adaface.evaluation.run.run import evaluate
+from adaface.files import sha256
 from adaface.identity.files import Identity
 from adaface.pipelines.stack import Stack
-from tiny_run import Brightness, facts, manifest
+from tiny_run import LINES, Brightness, facts, manifest
 
 
 def test_identity_files_that_changed_since_are_told(scorer, request_for, people, person):
@@ -55,6 +57,43 @@ def test_pictures_of_others_that_are_gone_are_rows_and_nobody_draws_them(scorer,
     assert not any("drawn again" in note for note in done.facts["notes"])
 
 
+def test_photos_that_are_scored_like_pictures_are_so_once(
+    scorer, request_for, tmp_path, astronaut, monkeypatch
+):
+    folder = tmp_path / "photos" / "eileen"
+    folder.mkdir(parents=True)
+    Image.fromarray(astronaut).save(folder / "a.png")
+    Image.fromarray(astronaut).rotate(8).resize((400, 400)).save(folder / "b.png")
+    request = request_for(subjects=[folder], prompts=LINES[:1], num_images=1)
+    before = evaluate(request)
+    assert (before.scored, scorer.seen) == (1, 2)
+    assert evaluate(request).facts["times"]["photos_s"] >= before.facts["times"]["photos_s"] > 0
+    assert scorer.seen == 2
+    other = Brightness("bulb 2")
+    monkeypatch.setattr(module, "scorers", lambda *_, **__: [other])
+    evaluate(request)
+    assert other.seen == 2
+
+
+def test_a_further_entry_is_made_again_where_what_decides_it_has_changed(scorer, request_for):
+    made = []
+
+    def entry(seed):
+        return {"gates": Extra({"seed": seed}, lambda: made.append(seed) or [seed])}
+
+    for seed in (0, 0, 1, 1):
+        assert evaluate(request_for(more=entry(seed))).facts["gates"] == [seed]
+    assert made == [0, 1]
+
+
+def test_a_start_looks_at_each_picture_once_to_see_whether_it_is_there(scorer, request_for, monkeypatch):
+    folder, hashed = evaluate(request_for()).folder, []
+    (folder / manifest(folder)[0].file).unlink()
+    monkeypatch.setattr(work, "sha256", lambda path: hashed.append(path) or sha256(path))
+    assert evaluate(request_for()).drawn == 1
+    assert len(hashed) == 7 + 1, "those that are there, and the new one"
+
+
 def test_a_stack_without_a_teacher_asks_for_photos(scorer, request_for, tiny_stack, tmp_path):
     told = json.loads((tiny_stack / "stack.json").read_text())
     del told["roles"]["teacher"]
@@ -67,9 +106,11 @@ def test_a_stack_without_a_teacher_asks_for_photos(scorer, request_for, tiny_sta
         evaluate(request_for(stack=Stack.load(tmp_path / "bare"), subjects=[], people=2))
 
 
-def test_a_sweep_draws_and_others_pictures_are_there(scorer, request_for, tmp_path):
-    with pytest.raises(ConfigError, match="--sweep draws pictures, and --images takes those that are there"):
-        evaluate(request_for(images=tmp_path, sweeps=["id_scale=1,2"]))
+def test_what_says_how_to_draw_is_told_where_others_pictures_are_there(scorer, request_for, tmp_path):
+    with pytest.raises(
+        ConfigError, match="sweep, steps, num_images: of pictures that are drawn, and --images"
+    ):
+        evaluate(request_for(images=tmp_path, sweeps=["id_scale=1,2"], settings={"steps": 1}, num_images=1))
 
 
 def test_a_package_of_the_report_is_asked_for_before_anything_is_drawn(scorer, request_for, monkeypatch):

@@ -1,5 +1,6 @@
 """Runs on the tiny stack with a made-up score: what is drawn and scored, and what a second start does."""
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +13,7 @@ from adaface.evaluation.run import run as module
 from adaface.evaluation.run.plan import Plan
 from adaface.evaluation.run.prompts import PromptLine
 from adaface.evaluation.run.run import evaluate
+from adaface.evaluation.run.synthetic import DRAWN
 from adaface.files import held, sha256
 from adaface.pipelines.personalizer import Personalizer
 from adaface.pipelines.stack import Stack
@@ -271,6 +273,33 @@ def test_a_run_that_was_stopped_while_synthetic_people_were_drawn_goes_on(
     assert [(one["name"], one["synthetic"]) for one in told["subjects"]] == [("synthetic01", True)]
     assert told["subjects"][0]["given"][0]["path"] == "people/synthetic01/0.png"
     assert told["left_out"] == {"synthetic02": "none of the teacher's pictures shows a face"}
+
+
+def test_synthetic_people_of_another_request_are_drawn_anew_and_models_are_opened_once(
+    scorer, request_for, monkeypatch, personalizer, astronaut
+):
+    opened, notes = [], []
+    monkeypatch.setattr(Personalizer, "from_pretrained", lambda *_, **__: opened.append(1) or personalizer)
+
+    def drawn(teacher, count, seed, folder, tell):
+        notes.append((folder / DRAWN).exists())
+        photo = folder / "synthetic01" / "0.png"
+        photo.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(astronaut).save(photo)
+        (folder / DRAWN).write_text("{}")
+        yield "synthetic01", [photo]
+        if len(notes) < 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "draw_people", drawn)
+    for seed in (0, 0, 1):
+        request = request_for(subjects=[], people=1, num_images=1, prompts=LINES[:1], seed=seed)
+        with nullcontext() if seed else pytest.raises(KeyboardInterrupt):
+            evaluate(request)
+    assert notes == [False, True, False]
+    assert len(opened) == 3, "once a start, for the teacher and for the pictures"
+    evaluate(request)
+    assert len(opened) == 3, "nothing is left to draw"
 
 
 def test_pictures_of_others_are_scored_where_they_lie(scorer, request_for, tmp_path):

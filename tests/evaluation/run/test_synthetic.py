@@ -15,6 +15,7 @@ from adaface.evaluation.run.synthetic import (
     as_subject,
     check_people,
     draw_people,
+    forget_people,
     random_ids,
 )
 from adaface.pipelines.manifest import Part
@@ -119,6 +120,22 @@ def test_photos_share_no_noise_with_pictures_nor_with_another_run(tmp_path):
         drawn[seed] = set(teacher.seeds)
     assert not drawn[0] & drawn[1000]
     assert min(drawn[0] | drawn[1000]) > 10**9  # pictures count up from the run's seed
+
+
+def test_people_who_were_drawn_before_a_stop_are_not_drawn_again(tmp_path):
+    whole = FakeTeacher()
+    dict(draw_people(whole, 3, 0, tmp_path / "whole", lambda *_: None))
+    first, second = FakeTeacher(), FakeTeacher()
+    coming = draw_people(first, 3, 0, tmp_path / "run", lambda *_: None)
+    people = [next(coming), next(coming)]
+    (people[1][1][0]).write_bytes(b"changed")
+    again = dict(draw_people(second, 3, 0, tmp_path / "run", lambda *_: None))
+    assert again["synthetic01"] == people[0][1]
+    per_person = len(whole.seeds) // 3
+    assert second.seeds == whole.seeds[per_person:], "the seeds of an unbroken start"
+    forget_people(tmp_path / "run")
+    dict(draw_people(second, 3, 0, tmp_path / "run", lambda *_: None))
+    assert second.seeds[-len(whole.seeds) :] == whole.seeds
 
 
 def test_a_teacher_that_draws_no_faces_ends(tmp_path):

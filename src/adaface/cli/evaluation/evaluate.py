@@ -12,7 +12,7 @@ import typer
 
 from adaface.cli import options
 from adaface.cli.console import mistakes_told, print_json, progress, say
-from adaface.cli.evaluation.gates import check_data, gates_table
+from adaface.cli.evaluation.gates import check_data, gates_entry
 from adaface.cli.evaluation.told import result_of, tell_comparison, tell_result
 from adaface.errors import ConfigError
 
@@ -22,14 +22,16 @@ if TYPE_CHECKING:
 WHO, WHAT, SCORES = "Who", "What is drawn", "What it is scored with"
 
 
-def _option(flags: str | tuple[str, ...], text: str, panel: str, metavar: str | None = None) -> Any:
-    names = (flags,) if isinstance(flags, str) else flags
-    return typer.Option(*names, help=text, rich_help_panel=panel, metavar=metavar, show_default=False)
+def _option(
+    flags: str, text: str, panel: str, metavar: str | None = None, *, show_default: bool = False
+) -> Any:
+    """flags: with blanks between, as "--prompt -p"."""
+    return typer.Option(
+        *flags.split(), help=text, rich_help_panel=panel, metavar=metavar, show_default=show_default
+    )
 
 
-def _shown(flags: str | tuple[str, ...], text: str, panel: str, metavar: str | None = None) -> Any:
-    names = (flags,) if isinstance(flags, str) else flags
-    return typer.Option(*names, help=text, rich_help_panel=panel, metavar=metavar)
+_shown = partial(_option, show_default=True)
 
 
 def evaluate(
@@ -64,7 +66,7 @@ def evaluate(
     prompt: Annotated[
         list[str] | None,
         _option(
-            ("--prompt", "-p"),
+            "--prompt -p",
             "A prompt in place of the protocol's; `<person>` is the subject, `<other>` "
             "the next one. Give it again for more.",
             WHAT,
@@ -75,7 +77,7 @@ def evaluate(
         _option("--prompts", "A file of prompts: text, YAML, or a table of the original.", WHAT, "FILE"),
     ] = None,
     num_images: Annotated[
-        int | None, _option(("--num-images", "-n"), "Pictures of each prompt; usual is 2.", WHAT)
+        int | None, _option("--num-images -n", "Pictures of each prompt; usual is 2.", WHAT)
     ] = None,
     seed: Annotated[
         int,
@@ -236,14 +238,15 @@ def _run(request: "Request", data: Path | None, as_json: bool) -> None:
 
     check_data(request.protocol.name, data)
     if data is not None:
-        gates = partial(gates_table, request.stack, data, request.models, say)
+        gates = gates_entry(request, data, partial(say, quiet=as_json))
         request = replace(request, more={"gates": gates})
     try:
         with _told(quiet=as_json) as tell:
             done = carry_out(request, tell)
     except KeyboardInterrupt:
-        say("Stopped. What is drawn is kept; the same command goes on where it was.")
-        raise typer.Exit(130) from None
+        raise KeyboardInterrupt(
+            "Stopped. What is drawn is kept; the same command goes on where it was."
+        ) from None
     result = result_of(done)
     if as_json:
         print_json(result)

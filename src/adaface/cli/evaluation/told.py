@@ -1,5 +1,6 @@
 """What `adaface evaluate` prints when it is done."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +14,10 @@ SHOWN_NOTES = 8  # all are in the report
 
 def result_of(done: "Done") -> dict[str, Any]:
     """What `--json` prints: the files, what was done in this start at which speed, and summary.json."""
-    from adaface.evaluation.folder import open_run
-    from adaface.evaluation.summary import summarize
+    from adaface.evaluation.folder import SUMMARY
 
-    run = open_run(done.folder)
-    times = run.facts["times"]
+    facts = done.facts
+    times = facts["times"]
     return {
         "report": str(done.report),
         "folder": str(done.folder),
@@ -27,11 +27,12 @@ def result_of(done: "Done") -> dict[str, Any]:
             "drawn": _rate(times["drawn"], times["draw_s"]),
             "scored": _rate(times["scored"], times["score_s"]),
         },
-        "subjects": [one["name"] for one in run.subjects],
-        "left_out": run.facts.get("left_out", {}),
-        "synthetic": run.facts.get("synthetic", False),
-        "gates": run.facts.get("gates", []),
-        "summary": summarize(run),
+        "times": times,
+        "subjects": [one["name"] for one in facts["subjects"]],
+        "left_out": facts.get("left_out", {}),
+        "synthetic": facts.get("synthetic", False),
+        "gates": facts.get("gates", []),
+        "summary": json.loads((done.folder / SUMMARY).read_text(encoding="utf-8")),
     }
 
 

@@ -60,7 +60,7 @@ def before(folder: Path, request: Mapping[str, Any], stack: Mapping[str, Any]) -
 
 _KINDS = {
     "stack": dict, "notes": list, "met": list, "events": list, "subjects": list, "times": dict,
-    "provenance": dict, "templates": list, "columns": list, "left_out": dict,
+    "provenance": dict, "templates": list, "columns": list, "left_out": dict, "made_of": dict,
 }  # fmt: skip
 
 

@@ -23,6 +23,17 @@ def tell_nobody(stage: str, done: int, total: int) -> None:
     """For callers who do not want to know."""
 
 
+@dataclass(frozen=True)
+class Extra:
+    """A further entry of run.json, for the report.
+
+    of: what decides it, as plain JSON. make: makes it, once in a run and again where `of` has changed.
+    """
+
+    of: Mapping[str, Any]
+    make: Callable[[], Any]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """One evaluation.
@@ -32,8 +43,7 @@ class Request:
     num_images: seeds of each prompt, from `seed` on; None: the protocol's. settings: over those of the
     protocol and of the stack. sweeps: as `plan.parse_sweeps` takes them. images: a folder of pictures that
     somebody else made. clip, dino, second: as `scores.choose.scorers` takes them. models: keyword arguments
-    of `Personalizer.from_pretrained`. more: what makes further entries of run.json, for the report; each is
-    made once in a run.
+    of `Personalizer.from_pretrained`. more: further entries of run.json by their names.
     """
 
     folder: Path
@@ -53,7 +63,7 @@ class Request:
     dino: str | None = None
     second: str = "auto"
     models: Mapping[str, Any] = field(default_factory=dict)
-    more: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
+    more: Mapping[str, Extra] = field(default_factory=dict)
 
     @property
     def seeds(self) -> range:
@@ -68,11 +78,14 @@ class Request:
     def variants(self) -> tuple[dict[str, Settings], tuple[Sweep, ...]]:
         """Settings by the name of their variant, and the sweeps.
 
-        Raises ConfigError: see `parse_sweeps`; or there is nothing to draw, and so nothing to sweep.
+        Raises ConfigError: see `parse_sweeps`; or there is nothing to draw, and yet something says how.
         """
-        if self.sweeps and self.images is not None:
+        drawing = [*(["sweep"] if self.sweeps else []), *self.settings]
+        drawing += ["num_images"] if self.num_images is not None else []
+        if drawing and self.images is not None:
             raise ConfigError(
-                "--sweep draws pictures, and --images takes those that are there. Leave one of them out"
+                f"{', '.join(drawing)}: of pictures that are drawn, and --images takes those that are there. "
+                "Leave one of them out"
             )
         usual = self.stack.recommended().override(self.protocol.settings)
         return parse_sweeps(self.sweeps, usual.override(self.settings))

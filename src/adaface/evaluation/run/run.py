@@ -9,6 +9,7 @@ from typing import Any
 import adaface
 from adaface.errors import ConfigError, FaceError, WriteError
 from adaface.evaluation import report
+from adaface.evaluation.folder import ANCHORS
 from adaface.evaluation.records import Picture, Subject, World
 from adaface.evaluation.run.begin import (
     BEGUN,
@@ -24,7 +25,14 @@ from adaface.evaluation.run.outside import find_pictures
 from adaface.evaluation.run.plan import Plan, Unit, check_pairs, units_of
 from adaface.evaluation.run.request import Request, Tell, tell_nobody
 from adaface.evaluation.run.subjects import Cast, cast_of, find_subjects
-from adaface.evaluation.run.synthetic import PEOPLE, Teacher, as_subject, check_people, draw_people
+from adaface.evaluation.run.synthetic import (
+    PEOPLE,
+    Teacher,
+    as_subject,
+    check_people,
+    draw_people,
+    forget_people,
+)
 from adaface.evaluation.run.work import Book, Clock, Judge, Painter, score_anchors, work_through
 from adaface.evaluation.scores.choose import CLIP, DINO, scorers
 from adaface.face.analyzer import FaceAnalyzer
@@ -84,14 +92,12 @@ def evaluate(request: Request, tell: Tell = tell_nobody) -> Done:
     asked, stack = request.to_json(), _stack_facts(request)
     with _alone(request.folder):
         facts = before(request.folder, asked, stack)
+        if facts is None:
+            forget_people(request.folder / PEOPLE)
         if facts is None or "subjects" not in facts:
             begun = {"state": BEGUN, "stack": stack, "request": asked}
             facts = _facts(run, _checked(run, _meet(run, begun)), asked, stack)
             write_facts(request.folder, facts)
-        for name, make in request.more.items():
-            if name not in facts:
-                facts[name] = make()
-                write_facts(request.folder, facts)
         return _carry_out(run, facts)
 
 
@@ -212,7 +218,9 @@ def _carry_out(run: _Run, facts: dict[str, Any]) -> Done:
     book = Book.open(folder)
     units, told = _units(run, subjects)
     pictures = [one for unit in units for one in unit.pictures]
-    judge = _judge(run, subjects, list(dict.fromkeys(one.template for one in pictures)))
+    clock = Clock.of(facts.get("times", {}))
+    before_it = (clock.drawn, clock.scored)
+    judge = _judge(run, subjects, list(dict.fromkeys(one.template for one in pictures)), clock)
     about = _about_pictures(pictures) | {"provenance": judge.provenance}
     _check_scores(book, facts, about, pictures)
     missing = book.look_at(pictures) if request.images is not None else book.missing(pictures)
@@ -220,11 +228,10 @@ def _carry_out(run: _Run, facts: dict[str, Any]) -> Done:
     redrawn = missing if request.images is None else ()
     facts["events"] = [*facts.get("events", ()), *_told_of(book, redrawn)]
     write_facts(folder, facts)  # before the first score: a start that is killed leaves word of who scored
-    painter = _painter(run, facts, subjects, book) if missing and request.images is None else None
-    clock = Clock.of(facts.get("times", {}))
-    before_it = (clock.drawn, clock.scored)
+    _add_more(run, facts)
+    painter = _painter(run, facts, subjects, book) if redrawn else None
     try:
-        work_through(book, units, painter, judge, clock, run.tell)
+        work_through(book, units, redrawn, painter, judge, run.tell)
     finally:
         facts["events"] += painter.notes if painter else ()
         write_facts(folder, facts | {"times": clock.to_json()})
@@ -238,6 +245,15 @@ def _carry_out(run: _Run, facts: dict[str, Any]) -> Done:
     return Done(folder, facts, report.write(folder), clock.drawn - before_it[0], clock.scored - before_it[1])
 
 
+def _add_more(run: _Run, facts: dict[str, Any]) -> None:
+    """The request's further entries, where they are not there or were made of something else."""
+    for name, one in run.request.more.items():
+        made_of = facts.setdefault("made_of", {})
+        if name not in facts or made_of.get(name) != one.of:
+            facts[name], made_of[name] = one.make(), one.of
+            write_facts(run.request.folder, facts)
+
+
 def _check_scores(
     book: Book, facts: Mapping[str, Any], about: Mapping[str, Any], pictures: Sequence[Picture]
 ) -> None:
@@ -245,6 +261,7 @@ def _check_scores(
     other = any(name in facts and facts[name] != about[name] for name in ("provenance", "templates"))
     if other or book.known.keys() - {one.key for one in pictures}:
         book.forget_scores()
+        (book.folder / ANCHORS).unlink(missing_ok=True)
 
 
 def _units(run: _Run, subjects: Sequence[Subject]) -> tuple[list[Unit], list[str]]:
@@ -278,7 +295,7 @@ def _told_of(book: Book, missing: Sequence[Picture]) -> list[str]:
     return notes
 
 
-def _judge(run: _Run, subjects: Sequence[Subject], texts: Sequence[str]) -> Judge:
+def _judge(run: _Run, subjects: Sequence[Subject], texts: Sequence[str], clock: Clock) -> Judge:
     request = run.request
     run.tell("Opening the scorers", 0, 0)
     device = choose_device(request.models.get("device", "auto"))
@@ -288,7 +305,7 @@ def _judge(run: _Run, subjects: Sequence[Subject], texts: Sequence[str]) -> Judg
         dino=request.dino or named.dino, second=request.second, device=device,
         required=[name for name in (CLIP, DINO) if getattr(request, name) is not None],
     )  # fmt: skip
-    return Judge(chosen, World(tuple(subjects), tuple(texts)))
+    return Judge(chosen, World(tuple(subjects), tuple(texts)), clock)
 
 
 def _painter(run: _Run, facts: Mapping[str, Any], subjects: Sequence[Subject], book: Book) -> Painter:

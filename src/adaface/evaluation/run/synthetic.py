@@ -1,6 +1,7 @@
 """People who do not exist: the ID teacher draws several pictures of a random ID. Shapes: S, D_id, T, D."""
 
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from adaface.errors import ConfigError
 from adaface.evaluation.face_similarity import strangers_of
 from adaface.evaluation.records import Subject
 from adaface.face.types import Floats
-from adaface.files import write_atomic
+from adaface.files import sha256, write_atomic, write_text
 from adaface.pipelines.drawing import Drawing, draw
 from adaface.pipelines.personalizer import Personalizer
 from adaface.pipelines.settings import Settings
@@ -21,6 +22,7 @@ from adaface.prompt.embedding import embed_prompt
 from adaface.text.clip import TextEncoder
 
 PEOPLE = "people"  # folder of the run
+DRAWN = "drawn.json"  # in it: who is drawn, in how many rounds
 MOST = 12  # people
 PHOTOS = 4  # pictures of each, which play the part of photos
 TRIES = 3  # rounds of drawing until so many of them show a face
@@ -98,24 +100,60 @@ def draw_people(
 ) -> Iterator[tuple[str, list[Path]]]:
     """Names of synthetic people with the pictures of each that show a face, as PNG files in `folder`/NAME.
 
+    Those that an earlier start has drawn, of the same request, stay: `forget_people` where it was another.
     tell: told people done and people in all.
     """
-    stack, analyzer = teacher.personalizer.stack, teacher.personalizer.analyzer
+    stack, width = teacher.personalizer.stack, teacher.personalizer.analyzer.recognizer.dim
     assert stack is not None  # a teacher has one
-    width = analyzer.recognizer.dim
     generator = Generator().manual_seed(seed)
     ids = random_ids(strangers_of(stack, width), width, count, generator)
+    drawn = _drawn(folder)
     for k, vector in enumerate(ids):
         name = f"synthetic{k + 1:02d}"
         tell(k, count)
-        kept: list[Image.Image] = []
-        for _ in range(TRIES):
-            seeds = photo_seeds(PHOTOS, generator)
-            kept += [one for one in teacher(vector, seeds) if analyzer.faces(one)]
-            if len(kept) >= PHOTOS:
-                break
-        yield name, [_save(folder / name / f"{n}.png", one) for n, one in enumerate(kept[:PHOTOS])]
+        if name not in drawn:
+            kept, rounds = _draw(teacher, vector, generator)
+            paths = [_save(folder / name / f"{n}.png", one) for n, one in enumerate(kept)]
+            drawn[name] = {"rounds": rounds, "photos": {path.name: sha256(path) for path in paths}}
+            write_text(folder / DRAWN, json.dumps(drawn))
+        else:
+            for _ in range(drawn[name]["rounds"]):  # so that the next ones get the seeds that they would have
+                photo_seeds(PHOTOS, generator)
+        yield name, [folder / name / photo for photo in drawn[name]["photos"]]
     tell(count, count)
+
+
+def _draw(teacher: Teacher, vector: Tensor, generator: Generator) -> tuple[list[Image.Image], int]:
+    """Pictures of a person (D_id,) that show a face, and in how many rounds they were drawn."""
+    kept: list[Image.Image] = []
+    rounds = 0
+    while rounds < TRIES and len(kept) < PHOTOS:
+        pictures = teacher(vector, photo_seeds(PHOTOS, generator))
+        kept += [one for one in pictures if teacher.personalizer.analyzer.faces(one)]
+        rounds += 1
+    return kept[:PHOTOS], rounds
+
+
+def forget_people(folder: Path) -> None:
+    """Let `draw_people` begin anew in `folder`."""
+    (folder / DRAWN).unlink(missing_ok=True)
+
+
+def _drawn(folder: Path) -> dict[str, dict[str, Any]]:
+    """The people whose pictures lie in `folder` as they were drawn."""
+    if not (folder / DRAWN).is_file():
+        return {}
+    try:
+        drawn: dict[str, dict[str, Any]] = json.loads((folder / DRAWN).read_text(encoding="utf-8"))
+    except ValueError:  # then all are drawn again
+        return {}
+    return {name: one for name, one in drawn.items() if _is_there(folder / name, one["photos"])}
+
+
+def _is_there(folder: Path, photos: Mapping[str, str]) -> bool:
+    return all(
+        (folder / name).is_file() and sha256(folder / name) == digest for name, digest in photos.items()
+    )
 
 
 def photo_seeds(count: int, generator: Generator) -> list[int]:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -82,12 +83,17 @@ class Book:
 
 @dataclass(eq=False)
 class Clock:
-    """Seconds and pictures of drawing and of scoring, those of earlier starts included."""
+    """Seconds and pictures of drawing and of scoring, those of earlier starts included.
+
+    photos_s: seconds that the scorers looked at photos, which every run has to pay once: those that score,
+    and those that are scored as if they were pictures.
+    """
 
     draw_s: float = 0.0
     drawn: int = 0
     score_s: float = 0.0
     scored: int = 0
+    photos_s: float = 0.0
 
     @classmethod
     def of(cls, told: Mapping[str, Any]) -> "Clock":
@@ -97,6 +103,13 @@ class Clock:
     def to_json(self) -> dict[str, float]:
         """Plain values for run.json."""
         return {name: round(value, 3) for name, value in vars(self).items()}
+
+    @contextmanager
+    def counted(self, name: str) -> Iterator[None]:
+        """Add the seconds that are spent inside to `name`; what is broken off does not count."""
+        started = time.perf_counter()
+        yield
+        setattr(self, name, getattr(self, name) + time.perf_counter() - started)
 
 
 def is_there(folder: Path, picture: Picture | None) -> bool:
@@ -176,10 +189,11 @@ def _stretches(seeds: Sequence[int]) -> Iterator[tuple[int, int]]:
 class Judge:
     """All scorers as one."""
 
-    def __init__(self, scorers: Sequence[Scorer], world: World) -> None:
+    def __init__(self, scorers: Sequence[Scorer], world: World, clock: Clock) -> None:
         """Looks at the photos of all subjects; `notes` is what the scorers say of them."""
-        self.scorers, self.world = scorers, world
-        self.notes = [note for scorer in scorers for note in scorer.begin(world)]
+        self.scorers, self.world, self.clock = scorers, world, clock
+        with clock.counted("photos_s"):
+            self.notes = [note for scorer in scorers for note in scorer.begin(world)]
         self.columns = [column for scorer in scorers for column in scorer.columns]
         self.provenance = {name: value for scorer in scorers for name, value in scorer.provenance.items()}
 
@@ -187,11 +201,14 @@ class Judge:
         """The pictures with their scores; one that cannot be read says so in `error` and has none."""
         opened = [_open(folder, picture) for picture in pictures]
         cases = [one for one in opened if isinstance(one, Case)]
-        scores = iter(self.scores(cases))
+        scores = iter(self._scores(cases))
         return [replace(one.picture, scores=next(scores)) if isinstance(one, Case) else one for one in opened]
 
-    def scores(self, cases: Sequence[Case]) -> list[Scores]:
-        """Scores of all scorers, for each case."""
+    def is_scored(self, picture: Picture) -> bool:
+        """Whether the picture has all scores already."""
+        return picture.scores.keys() >= {column.name for column in self.columns}
+
+    def _scores(self, cases: Sequence[Case]) -> list[Scores]:
         merged: list[dict[str, float | None]] = [{} for _ in cases]
         if not cases:
             return []
@@ -209,18 +226,16 @@ def _open(folder: Path, picture: Picture) -> Case | Picture:
     return Case(replace(picture, error=""), Image.fromarray(pixels))
 
 
-def score_all(book: Book, pictures: Sequence[Picture], judge: Judge, clock: Clock) -> None:
+def score_all(book: Book, pictures: Sequence[Picture], judge: Judge) -> None:
     """Score those of `pictures` that have no scores yet, with all seeds of their groups, and note them."""
     current = [book.known[picture.key] for picture in pictures if picture.key in book.known]
-    names = {column.name for column in judge.columns}
-    waiting = {one.group for one in current if not one.error and not names <= one.scores.keys()}
+    waiting = {one.group for one in current if not one.error and not judge.is_scored(one)}
     todo = [one for one in current if one.group in waiting]
     for part in _whole_groups(todo):
-        started = time.perf_counter()
-        judged = judge(book.folder, part)
-        book.note(judged)
-        clock.score_s += time.perf_counter() - started
-        clock.scored += sum(not one.error for one in judged)
+        with judge.clock.counted("score_s"):
+            judged = judge(book.folder, part)
+            book.note(judged)
+        judge.clock.scored += sum(not one.error for one in judged)
 
 
 def _whole_groups(pictures: Sequence[Picture]) -> Iterator[list[Picture]]:
@@ -239,32 +254,43 @@ def _whole_groups(pictures: Sequence[Picture]) -> Iterator[list[Picture]]:
 
 
 def work_through(
-    book: Book, units: Sequence[Unit], painter: Painter | None, judge: Judge, clock: Clock, tell: Tell
+    book: Book,
+    units: Sequence[Unit],
+    missing: Sequence[Picture],
+    painter: Painter | None,
+    judge: Judge,
+    tell: Tell,
 ) -> None:
     """Draw what is missing and score it, one cast of one variant after another; no painter draws nothing."""
     done, total = 0, sum(len(unit.pictures) for unit in units)
+    wanted, clock = {picture.key for picture in missing}, judge.clock
     waiting: list[Picture] = []  # drawn, and not looked at by the scorers, which like many at once
     for unit in units:
         if painter is not None:
-            started = time.perf_counter()
-            missing = book.missing(unit.pictures)
-            painter(unit, missing)
-            clock.draw_s += time.perf_counter() - started
-            clock.drawn += len(missing)
+            new = [picture for picture in unit.pictures if picture.key in wanted]
+            with clock.counted("draw_s"):
+                painter(unit, new)
+            clock.drawn += len(new)
         waiting += unit.pictures
         if len(waiting) >= SCORED_AT_ONCE:
-            score_all(book, waiting, judge, clock)
+            score_all(book, waiting, judge)
             waiting = []
         done += len(unit.pictures)
         tell("Drawing and scoring" if painter is not None else "Scoring", done, total)
-    score_all(book, waiting, judge, clock)
+    score_all(book, waiting, judge)
 
 
 def score_anchors(folder: Path, judge: Judge, seed: int) -> None:
-    """Score photos as if they were pictures, and write them to anchors.jsonl. Raises WriteError."""
-    cases = anchors(judge.world, seed)
-    told = [
-        line(replace(case.picture, scores=scores))
-        for case, scores in zip(cases, judge.scores(cases), strict=True)
-    ]
-    write_text(folder / ANCHORS, "".join(told))
+    """Score photos as if they were pictures, where a start before has not, and write them to anchors.jsonl.
+
+    Photos that cannot be read are left out. Raises WriteError. FormatError: a damaged anchors.jsonl.
+    """
+    path, photos = folder / ANCHORS, anchors(judge.world, seed)
+    before = read_pictures(path)[0] if path.is_file() else []
+    known = {(one.key, one.file): one for one in before if judge.is_scored(one)}
+    new = [one for one in photos if (one.key, one.file) not in known]
+    with judge.clock.counted("photos_s"):
+        judged = [one for part in _whole_groups(new) for one in judge(folder, part)]
+    known |= {(one.key, one.file): one for one in judged if not one.error}
+    found = [known[one.key, one.file] for one in photos if (one.key, one.file) in known]
+    write_text(path, "".join(map(line, found)))
