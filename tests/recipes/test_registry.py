@@ -29,6 +29,10 @@ def test_a_preset_is_found_whatever_lies_around(tmp_path, monkeypatch):
     assert find_config("smoke").name == "smoke.yaml"
 
 
+def test_a_recipe_s_name_finds_its_preset():
+    assert find_config("distill_identity").name == "distill-identity.yaml"
+
+
 def test_what_is_neither_names_the_presets():
     with pytest.raises(MissingFileError, match="did you mean smoke"):
         find_config("smok")

@@ -55,13 +55,13 @@ def presets() -> list[str]:
 
 
 def find_config(name: str | Path) -> Path:
-    """The file of a preset's name, or the YAML file of that path.
+    """The file of a preset's name, or the YAML file of that path; a recipe's name is its preset's.
 
     Raises MissingFileError: neither; names the presets.
     """
-    preset = _folder() / f"{name}.yaml"
-    if str(name) in presets():
-        return preset
+    for known in (str(name), str(name).replace("_", "-")):
+        if known in presets():
+            return _folder() / f"{known}.yaml"
     if Path(name).is_file():
         return Path(name)
     hint = nearest(str(name), presets())

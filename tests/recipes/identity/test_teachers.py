@@ -111,7 +111,9 @@ def test_the_stack_s_own_teacher_shares_the_base_s_unet_and_adds_no_model(models
 def write_unet(folder, **changes):
     from diffusers import UNet2DConditionModel
 
-    values = dict(sample_size=8, in_channels=16, out_channels=16, block_out_channels=(8, 8), layers_per_block=1)
+    values = dict(
+        sample_size=8, in_channels=16, out_channels=16, block_out_channels=(8, 8), layers_per_block=1
+    )
     values |= dict(norm_num_groups=4, cross_attention_dim=128, attention_head_dim=2)
     values |= dict(down_block_types=("CrossAttnDownBlock2D",) * 2, up_block_types=("CrossAttnUpBlock2D",) * 2)
     torch.manual_seed(0)

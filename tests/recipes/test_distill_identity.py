@@ -1,0 +1,327 @@
+"""Stage 1 as a recipe: its coins, what teacher and student are shown, what is trained."""
+
+import dataclasses
+from collections import Counter
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from adaface.errors import ConfigError
+from adaface.recipes.registry import open_recipe, read_config
+from adaface.training.config import Layer
+from adaface.training.plan import Part, step_generator
+from tiny_recipe import small
+
+KINDS = {
+    "random": {"random_share": 1.0},
+    "near": {"random_share": 0.0, "near_share": 1.0},
+    "real": {"random_share": 0.0, "near_share": 0.0, "teacher_share": 1.0},
+    "true noise": {"random_share": 0.0, "near_share": 0.0, "teacher_share": 0.0},
+}
+PLAIN = {"raised": [0, 0], "student_noise_share": 0, "subject_noise_share": 0, "id_noise_share": 0}
+
+
+@pytest.fixture(scope="module")
+def shared(tiny_stack, faces):
+    """`shared("near", rollout_steps=[3], ...)`: recipes of such settings over models that are opened once."""
+    from adaface.recipes.base.recipe import PhotoRecipe
+    from adaface.recipes.distill_identity import IdentityStep
+
+    first = open_recipe(small(tiny_stack, faces, recipe="distill_identity"), torch.device("cpu"))
+    made = [first]
+
+    def make(kind="real", **values):
+        config = small(tiny_stack, faces, recipe="distill_identity", **{"batch": 2, **KINDS[kind], **values})
+        made.append(PhotoRecipe(config, IdentityStep, first.models, first.dataset))
+        return made[-1]
+
+    yield make
+    for recipe in made:
+        recipe.close()
+
+
+def plan_of(recipe, step=1, share=0.0):
+    return recipe.draw(step, step_generator(0, step), share)
+
+
+def batch_of(recipe, plan):
+    return recipe.photos.batch(
+        [recipe.photos.read(*pair) for pair in zip(plan.rows, plan.seeds, strict=True)]
+    )
+
+
+def loss_of(recipe, plan=None, part=None):
+    return recipe.loss(plan or plan_of(recipe), part or Part())["distill"]
+
+
+def coins(recipe, count=2000, share=0.0):
+    return [recipe.step.coins(k, step_generator(0, k), share) for k in range(1, count + 1)]
+
+
+def share_of(found, **wanted):
+    return sum(all(coin[k] == v for k, v in wanted.items()) for coin in found) / len(found)
+
+
+# coins
+
+
+def test_the_kinds_of_people_come_as_often_as_the_method_says(shared):
+    recipe = shared("real", random_share=0.4, near_share=0.6, teacher_share=0.5)
+    found = coins(recipe)
+    assert abs(share_of(found, kind="random") - 0.4) < 0.04
+    assert abs(share_of(found, kind="near") - 0.36) < 0.04
+    assert abs(share_of(found, kind="real", teacher=True) - 0.12) < 0.03
+    assert abs(share_of(found, kind="real", teacher=False) - 0.12) < 0.03
+
+
+def test_the_teacher_takes_one_to_seven_steps_as_often_as_the_method_says(shared):
+    found = coins(shared("near"))
+    for steps, share in ((1, 0.4), (3, 0.3), (5, 0.2), (7, 0.1)):
+        assert abs(share_of(found, rollout=steps) - share) < 0.04
+
+
+def test_fewer_steps_at_most_share_out_what_is_left(shared):
+    found = coins(shared("near", max_rollout=3))
+    assert {coin["rollout"] for coin in found} == {1, 3}
+    assert abs(share_of(found, rollout=1) - 4 / 7) < 0.04
+
+
+def test_true_noise_takes_one_step(shared):
+    assert {coin["rollout"] for coin in coins(shared("true noise"), 200)} == {1}
+
+
+def test_noise_levels_are_raised_more_often_as_the_run_goes_on(shared):
+    recipe = shared()
+    told = [coins(recipe, 1, share)[0]["raised"] for share in (0.0, 0.5, 1.0)]
+    assert told == pytest.approx([0.6, 0.7, 0.8])
+
+
+def test_layer_weights_are_the_stack_s_own_unless_they_are_to_be_drawn(shared):
+    assert coins(shared(), 3)[0]["layers"] == []
+    drawn = torch.tensor([coin["layers"] for coin in coins(shared(layer_dirichlet=[1, 2, 2]))])
+    assert_close(drawn.sum(-1), torch.ones(2000))
+    assert_close(drawn.mean(0), torch.tensor([0.2, 0.4, 0.4]), rtol=0, atol=0.03)
+    assert drawn.std(0).min() > 0.1
+
+
+def test_every_template_comes(shared):
+    recipe = shared()
+    assert Counter(coin["template"] for coin in coins(recipe, 300)).keys() == set(
+        range(len(recipe.config.templates))
+    )
+
+
+# who
+
+
+def test_near_duplicates_are_one_photo_with_a_face_of_its_own_each(shared):
+    recipe = shared("near", batch=3)
+    plan = plan_of(recipe)
+    assert len(set(plan.rows)) == 1
+    theirs, ours = recipe.step.faces(plan.coins, batch_of(recipe, plan))
+    assert_close(theirs, ours)
+    assert_close(theirs.norm(dim=-1), torch.ones(3))
+    apart = torch.cdist(theirs, theirs)[0, 1:]
+    assert 0.01 < apart.min() and apart.max() < 0.12
+
+
+def test_other_steps_see_the_photos_that_were_drawn(shared):
+    plan = plan_of(shared("real", batch=6))
+    assert len(set(plan.rows)) > 1
+
+
+def test_real_people_are_a_little_off_for_the_student_alone(shared):
+    recipe = shared("real", student_noise_share=1.0)
+    plan = plan_of(recipe)
+    batch = batch_of(recipe, plan)
+    theirs, ours = recipe.step.faces(plan.coins, batch)
+    assert_close(theirs, batch.faces, rtol=0, atol=0)
+    assert 0.005 < (ours - theirs).norm(dim=-1).min() and (ours - theirs).norm(dim=-1).max() < 0.03
+
+
+def test_random_people_are_nobody_of_the_data_and_no_photo_is_encoded(shared, monkeypatch):
+    recipe = shared("random", **PLAIN)
+    plan = plan_of(recipe)
+    monkeypatch.setattr(recipe.models.denoiser, "encode", None)
+    batch = batch_of(recipe, plan)
+    theirs, _ = recipe.step.faces(plan.coins, batch)
+    assert_close(theirs.norm(dim=-1), torch.ones(2))
+    assert (theirs @ batch.faces.T).max() < 0.95
+    assert loss_of(recipe, plan).isfinite()
+
+
+def test_random_people_begin_with_pure_noise_that_is_not_the_noise_put_on_it(shared):
+    recipe = shared("random")
+    plan = plan_of(recipe)
+    batch = batch_of(recipe, plan)
+    clean, weight = recipe.step.shown(plan.coins, batch)
+    assert_close(clean.std(), torch.tensor(1.0), rtol=0, atol=0.1)
+    assert torch.corrcoef(torch.stack([clean.flatten(), batch.noise.flatten()]))[0, 1].abs() < 0.1
+    assert (weight == 1).all()
+
+
+# what counts
+
+
+def test_a_teacher_is_not_asked_about_the_background(shared):
+    recipe = shared("real")
+    plan = plan_of(recipe)
+    batch = batch_of(recipe, plan)
+    _, weight = recipe.step.shown(plan.coins, batch)
+    assert_close(weight, batch.foreground)
+    assert weight.min() == 0 and weight.max() == 1
+
+
+def test_with_true_noise_the_background_counts_a_little(shared):
+    recipe = shared("true noise", background_weight=0.1, scale=[1.0, 1.0])
+    plan = plan_of(recipe)
+    _, weight = recipe.step.shown(plan.coins, batch_of(recipe, plan))
+    assert_close(weight.min(), torch.tensor(0.1))
+
+
+def test_with_true_noise_alone_it_is_masked_reconstruction(shared, tiny_stack, faces):
+    recipe = shared("true noise", **PLAIN)
+    plain = open_recipe(small(tiny_stack, faces, batch=2, id_noise_share=0), torch.device("cpu"))
+    plan = plan_of(recipe)
+    same = dataclasses.replace(plan, coins={"template": plan.coins["template"]})
+    assert_close(loss_of(recipe, plan), plain.loss(same, Part())["reconstruct"])
+    plain.close()
+
+
+# teacher and student
+
+
+def test_the_student_is_asked_about_what_the_teacher_was_shown_at_every_step(shared, monkeypatch):
+    recipe = shared("real", rollout_steps=[3], rollout_shares=[1])
+    step, denoiser = recipe.step, recipe.models.denoiser
+    about, predict, seen, asked = step.teacher.about, denoiser.predict, [], []
+
+    def watched(ids):
+        say = about(ids)
+        return lambda noisy, times: seen.append((noisy.clone(), times.clone())) or say(noisy, times)
+
+    def student(noisy, times, context):
+        asked.append((noisy.clone(), times.clone()))
+        return predict(noisy, times, context)
+
+    monkeypatch.setattr(step.teacher, "about", watched)
+    monkeypatch.setattr(denoiser, "predict", student)
+    loss_of(recipe)
+    assert len(seen) == 3
+    assert_close(asked, seen, rtol=0, atol=0)
+    assert not torch.equal(seen[0][0], seen[1][0])
+
+
+def test_a_student_that_reads_the_teacher_s_context_makes_no_error(shared, monkeypatch):
+    recipe = shared("real", rollout_steps=[3], rollout_shares=[1])
+    step, models = recipe.step, recipe.models
+    theirs = []
+    faces = step.faces
+    monkeypatch.setattr(step, "faces", lambda *given: theirs.append(faces(*given)) or theirs[-1])
+    monkeypatch.setattr(step, "context", lambda *given: models.prompter.context(theirs[-1][0]))
+    assert loss_of(recipe).item() < 1e-10
+
+
+def test_many_steps_weigh_by_the_root_of_their_number(shared, monkeypatch):
+    recipe = shared("real", rollout_steps=[5], rollout_shares=[1])
+    monkeypatch.setattr(recipe.step, "error", lambda *given: given[-1].sum() * 0 + 1.0)
+    assert float(loss_of(recipe).detach()) == pytest.approx(5 / 5**0.5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_of_parts_are_those_of_the_whole_batch(shared, kind):
+    recipe = shared(kind, batch=4, rollout_steps=[3], rollout_shares=[1])
+    plan = plan_of(recipe)
+
+    def gradients(parts):
+        recipe.models.encoder.zero_grad()
+        for index in range(parts):
+            (loss_of(recipe, plan, Part(index, parts)) / parts).backward()
+        return torch.cat([p.grad.flatten() for p in recipe.models.encoder.parameters() if p.grad is not None])
+
+    one, many = gradients(1), gradients(4)
+    assert one.norm() > 0
+    assert (many - one).norm() < 1e-5 * one.norm()
+
+
+def test_only_the_encoder_gets_gradients_and_all_of_it_does(shared):
+    recipe = shared("near", rollout_steps=[3], rollout_shares=[1])
+    recipe.models.encoder.zero_grad()
+    loss_of(recipe).backward()
+    assert all(p.grad is not None and p.grad.norm() > 0 for p in recipe.models.encoder.layers.parameters())
+    assert [p for part in recipe.frozen.values() for p in part.parameters() if p.grad is not None] == []
+
+
+def test_drawn_layer_weights_change_what_the_student_reads(shared):
+    recipe = shared("real", layer_dirichlet=[1, 2])
+    plan = plan_of(recipe)
+    other = dataclasses.replace(plan, coins={**plan.coins, "layers": [1.0, 0.0]})
+    assert loss_of(recipe, plan).item() != loss_of(recipe, other).item()
+
+
+def test_some_steps_bring_the_loss_of_the_same_draw_down(opened):
+    recipe = opened(recipe="distill_identity", init_from="none", max_rollout=1, validation=8)
+    before = recipe.validate()
+    optimizer = torch.optim.AdamW(recipe.models.encoder.parameters(), 1e-3)
+    for step in range(1, 9):
+        optimizer.zero_grad()
+        loss_of(recipe, plan_of(recipe, step)).backward()
+        optimizer.step()
+    assert recipe.validate() < before
+
+
+# settings
+
+
+@pytest.mark.parametrize("name", ["distill-identity", "distill-identity-wide"])
+def test_the_presets_are_of_this_recipe(name):
+    config = read_config(name)
+    assert (config.recipe, config.stack) == ("distill_identity", "mini")
+
+
+def test_the_second_round_expands_what_the_first_one_gave(tiny_stack, faces, tmp_path):
+    first = open_recipe(small(tiny_stack, faces, recipe="distill_identity"), torch.device("cpu"))
+    first.export(tmp_path)
+    wide = read_config("distill-identity-wide")
+    values = {"recipe": wide.recipe, "kv_multipliers": list(wide.kv_multipliers), "kv_noise": wide.kv_noise}
+    given = {**values, "init_from": str(tmp_path / "encoder")}
+    second = open_recipe(small(tiny_stack, faces, **given), torch.device("cpu"))
+    assert second.models.encoder.config.multipliers == (4, 4)
+    first.close(), second.close()
+
+
+def test_a_teacher_s_place_stays_where_it_is_when_a_run_goes_on(tmp_path, monkeypatch):
+    from adaface.recipes.config import resolved
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    teachers = {"teacher": 1.0, "mine": 2.0, "hub:owner/name": 1.0}
+    found = resolved(read_config("distill-identity", Layer("test", {"teachers": teachers}))).teachers
+    assert found == {"teacher": 1.0, str(tmp_path / "mine"): 2.0, "hub:owner/name": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"templates": ["a photo"]}, "each with one {subject}"),
+        ({"random_share": 1.5}, "random_share=1.5: give numbers from 0 to 1"),
+        ({"raised": [0.5, 2]}, "raised=(0.5, 2.0): give numbers from 0 to 1"),
+        ({"student_noise": [0.2, 0.1]}, "student_noise=[0.2, 0.1]: give the least and the most"),
+        ({"rollout_shares": [1.0]}, "rollout_steps=[1, 3, 5, 7], rollout_shares=[1.0]: give"),
+        ({"rollout_steps": [0, 1], "rollout_shares": [1, 1]}, "numbers of steps from 1"),
+        ({"max_rollout": 0}, "max_rollout=0: leaves none of rollout_steps=[1, 3, 5, 7]"),
+        ({"layer_dirichlet": [0.0]}, "layer_dirichlet=[0.0]"),
+        ({"teachers": {"teacher": -1}}, "teachers={'teacher': -1.0}: give numbers above 0"),
+        ({"random_ids": "all"}, "give one of fitted, sphere"),
+    ],
+)
+def test_a_setting_out_of_range_says_what_would_do(settings, wrong, told):
+    with pytest.raises(ConfigError) as caught:
+        settings(recipe="distill_identity", **wrong)
+    assert told in str(caught.value)
+
+
+def test_a_template_that_is_too_long_is_told_before_the_first_step(shared):
+    with pytest.raises(ConfigError, match="text positions of 64"):
+        shared(templates=["a " * 60 + "{subject}"])
