@@ -105,6 +105,14 @@ def test_world_writes_a_sheet_and_its_captions(quick_stack, drawn_data, tmp_path
         assert picture.size == (10 * 128, 4 * 128)
 
 
+def test_pairs_lists_what_training_never_shows():
+    lines = mini("pairs").stdout.strip().splitlines()
+    assert "wearing a gold crown + blueprint" not in lines  # 5 + 5
+    assert "wearing sunglasses + neon drawing" not in lines and len(lines) == 52  # 1 + 6
+    assert "wearing a blue scarf + blueprint" in lines  # 3 + 5
+    assert json.loads(mini("pairs", "--json").stdout)["unseen_pairs"][0] == lines[0].split(" + ")
+
+
 def test_world_takes_the_models_of_a_run_too(smoke_build, drawn_data, tmp_path):
     models = smoke_build.folder("faces")
     assert mini("world", "--data", drawn_data, "--models", models, "-o", tmp_path / "a.png").exit_code == 0

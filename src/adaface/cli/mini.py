@@ -117,6 +117,22 @@ def world(
 
 
 @app.command()
+def pairs(as_json: options.AsJson = False) -> None:
+    """List the pairs of backgrounds, accessories and styles that training never shows together.
+
+    What is drawn of them tells composition from memory: `mini gates` and `mini evidence` measure both.
+    """
+    with mistakes_told(as_json):
+        from adaface.mini.world.facts import unseen_pairs
+
+        if as_json:
+            print_json({"unseen_pairs": unseen_pairs()})
+            return
+        for one, other in unseen_pairs():
+            out.print(f"{one} + {other}", highlight=False, markup=False)
+
+
+@app.command()
 def pack(
     data: Data,
     file: Annotated[Path, typer.Option("--out", "-o", help="The archive to write.")] = Path("faces.zip"),
