@@ -42,6 +42,20 @@ class LookAlike:
         return [_listed(root, path) for path in sorted(root.rglob("*")) if path.is_file()]
 
 
+def ask(monkeypatch, hub: LookAlike, cache: Path) -> None:
+    """Let huggingface_hub of this process ask `hub`, and keep what comes below `cache`."""
+    from huggingface_hub import constants, file_download
+
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+    for module in (constants, file_download):  # the second is where 0.36 reads it
+        monkeypatch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 100_000)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
+
+
 def _listed(root: Path, path: Path) -> dict:
     data = path.read_bytes()
     git = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()

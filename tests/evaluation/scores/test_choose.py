@@ -16,8 +16,10 @@ from adaface.errors import (
 from adaface.evaluation.scores import dlib_resnet
 from adaface.evaluation.scores.choose import scorers
 from adaface.face.recognize import SFACE_FILE, wheel_model
+from adaface.files import sha256
 from adaface.pipelines.recognition import stack_analyzer
 from adaface.pipelines.stack import Stack
+from look_alike import LookAlike, ask
 
 
 @pytest.fixture(scope="module")
@@ -150,9 +152,7 @@ def test_models_that_a_protocol_names_are_notes_where_they_cannot_be_had(stack, 
         stack,
         analyzer=analyzer,
         second="none",
-        clip="hub:openai/clip-vit-base-patch32",
-        dino="hub:facebook/dino-vits16",
-        required=False,
+        offered={"clip": "hub:openai/clip-vit-base-patch32", "dino": "hub:facebook/dino-vits16"},
     )
     assert "clip_t" in names(found) and "dino" not in names(found)
     told = notes(found)
@@ -163,11 +163,27 @@ def test_models_that_a_protocol_names_are_notes_where_they_cannot_be_had(stack, 
 
 
 def test_a_model_of_the_user_is_needed_beside_one_of_the_protocol(stack, analyzer, tiny_stack, offline):
-    given = {"analyzer": analyzer, "second": "none", "dino": "hub:facebook/dino-vits16"}
-    found = scorers(stack, clip=tiny_stack / "clip", required=["clip"], **given)
+    offered = {"clip": "hub:openai/clip-vit-base-patch32", "dino": "hub:facebook/dino-vits16"}
+    given = {"analyzer": analyzer, "second": "none", "offered": offered}
+    found = scorers(stack, clip=tiny_stack / "clip", **given)
     assert "clip_t" in names(found) and notes(found)[0].startswith("DINO is not told: ")
     with pytest.raises(HubError, match="facebook/dino-vits16"):
-        scorers(stack, clip="hub:openai/clip-vit-base-patch32", required=["dino"], **given)
+        scorers(stack, dino="hub:facebook/dino-vits16", **given)
+
+
+def test_a_model_of_a_protocol_is_fetched_from_the_hub(
+    stack, analyzer, tiny_stack, offline, tmp_path, monkeypatch
+):
+    name = "openai/clip-vit-base-patch32"
+    shutil.copytree(tiny_stack / "clip", tmp_path / "served" / name)
+    (tmp_path / "served" / name / "notes.bin").write_bytes(b"not asked for")
+    with LookAlike(tmp_path / "served") as hub:
+        ask(monkeypatch, hub, tmp_path / "cache")
+        found = scorers(stack, analyzer=analyzer, second="none", offered={"clip": f"hub:{name}"})
+    assert notes(found) == [] and "clip_t" in names(found)
+    assert found[1].provenance["CLIP"] == f"sha256 {sha256(tiny_stack / 'clip' / 'model.safetensors')}"
+    assert {path.rpartition("/")[2] for path, _ in hub.log} >= {"model.safetensors", "config.json"}
+    assert not any("notes.bin" in path for path, _ in hub.log)
 
 
 def test_a_copy_of_a_repository_below_the_folder_of_models_is_found(stack, analyzer, tiny_stack, offline):

@@ -301,9 +301,8 @@ def _judge(run: _Run, subjects: Sequence[Subject], texts: Sequence[str], clock: 
     device = choose_device(request.models.get("device", "auto"))
     named = request.protocol
     chosen = scorers(
-        request.stack, analyzer=run.analyzer, clip=request.clip or named.clip,
-        dino=request.dino or named.dino, second=request.second, device=device,
-        required=[name for name in (CLIP, DINO) if getattr(request, name) is not None],
+        request.stack, analyzer=run.analyzer, clip=request.clip, dino=request.dino, second=request.second,
+        device=device, offered={CLIP: named.clip, DINO: named.dino},
     )  # fmt: skip
     return Judge(chosen, World(tuple(subjects), tuple(texts)), clock)
 

@@ -1,7 +1,6 @@
 """Which scores a run has, with the models that they need."""
 
-import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,43 +47,57 @@ def scorers(
     dino: str | Path | None = None,
     second: str | Path = AUTO,
     device: "str | torch.device" = "cpu",
-    required: bool | Collection[str] = True,
+    offered: Mapping[str, str | None] | None = None,
 ) -> list[Scorer]:
     """The scorers of a run, in the order of tables; models are opened here, once.
 
-    analyzer: with the stack's recogniser. clip: a folder or "hub:owner/name" of a CLIPModel; None: the
-    stack's own. dino: of a ViTModel; None: no such score. second: "dlib", "none", the path of a recogniser's
-    ONNX file, or "auto" for dlib where it is installed. device: of CLIP, DINO and dlib's network. required:
-    which of "clip" and "dino" the user named (True: both). Of others, which a protocol named, a note is made
-    where they cannot be had; CLIP is then the stack's own.
+    analyzer: with the stack's recogniser. clip: a folder or "hub:owner/name" of a CLIPModel. dino: of a
+    ViTModel. second: "dlib", "none", the path of a recogniser's ONNX file, or "auto" for dlib where it is
+    installed. device: of CLIP, DINO and dlib's network. offered: what a protocol would take as "clip" and as
+    "dino" where the user names none; a note is made where it cannot be had. Then CLIP is the stack's own, and
+    DINO is no score.
     Raises HubError, MissingFileError, FormatError: a model that cannot be had or read. MissingExtra: dlib is
     not installed. ConfigError: the second recogniser is the first one.
     """
+    offered = offered or {}
     found: list[Scorer] = _face_scorers(stack, analyzer, second, device)
-    needed = {CLIP, DINO} if required is True else set(required or ())
-    found += _clip_scorers(stack, clip, device, CLIP in needed)
-    if dino is not None:
-        try:
-            found.append(_dino(dino, device))
-        except AdaFaceError as error:
-            if DINO in needed:
-                raise
-            found.append(Absent(f"DINO is not told: {error}"))
+    found += _clip_scorers(stack, clip, offered.get(CLIP), device)
+    found += _named(dino, offered.get(DINO), lambda place: _dino(place, device), "DINO is not told")
     return found
+
+
+def _named(
+    named: str | Path | None, offered: str | None, opened: Callable[[str | Path], Scorer], otherwise: str
+) -> list[Scorer]:
+    """The model that the user named, else the one that is offered, if it can be had. otherwise: if not."""
+    if named is not None:
+        return [opened(named)]
+    if offered is None:
+        return []
+    try:
+        return [opened(offered)]
+    except AdaFaceError as error:
+        return [Absent(f"{otherwise}: {error}")]
 
 
 def _face_scorers(
     stack: Stack, analyzer: FaceAnalyzer, second: str | Path, device: "str | torch.device"
 ) -> list[Scorer]:
-    again, provenance, absent = _second(second, analyzer, device)
+    notes: list[Scorer] = []
+    again: FaceComparer | None = None
+    try:
+        again = _second(second, analyzer, device)
+    except MissingExtra as error:
+        if str(second).lower() != AUTO:
+            raise
+        notes.append(Absent(f"no second recogniser: {error}"))
     strangers = strangers_of(stack, analyzer.recognizer.dim)
-    faces = FaceScorer(
-        analyzer, strangers=strangers, second=again, provenance=_who(stack, analyzer) | provenance
-    )
-    notes = [] if absent is None else [absent]
     if strangers is None:
         notes.append(Absent(f'no percentile: the stack "{stack.name}" has no role "strangers"'))
-    return [faces, *notes]
+    return [
+        FaceScorer(analyzer, strangers=strangers, second=again, provenance=_who(stack, analyzer)),
+        *notes,
+    ]
 
 
 def _who(stack: Stack, analyzer: FaceAnalyzer) -> dict[str, str]:
@@ -107,22 +120,14 @@ def _told(path: Path, licence: str = "") -> str:
     return f"sha256 {sha256(path)}{f'; {licence}' if licence else ''}"
 
 
-def _second(
-    which: str | Path, analyzer: FaceAnalyzer, device: "str | torch.device"
-) -> tuple[FaceComparer | None, dict[str, str], Absent | None]:
-    """Another recogniser, where its networks are from, and why there is none."""
+def _second(which: str | Path, analyzer: FaceAnalyzer, device: "str | torch.device") -> FaceComparer | None:
+    """Another recogniser, if one is wanted. Raises MissingExtra: dlib is not installed."""
     if str(which).lower() == NONE:
-        return None, {}, None
+        return None
     if str(which).lower() in (AUTO, DLIB):
         from adaface.evaluation.scores.dlib_resnet import DlibRecogniser
 
-        try:
-            dlib = DlibRecogniser(device)
-        except MissingExtra as error:
-            if str(which).lower() == DLIB:
-                raise
-            return None, {}, Absent(f"no second recogniser: {error}")
-        return dlib, dlib.provenance, None
+        return DlibRecogniser(device)
     network = load_recognizer(which)
     first = getattr(analyzer.recognizer, "path", None)
     if network.name == analyzer.recognizer.name or (first and sha256(first) == sha256(network.path)):
@@ -130,28 +135,25 @@ def _second(
             f"{which}: the second recogniser is the first one, {analyzer.recognizer.name}, so that it would "
             "only say the same again. Give another one, or --second dlib"
         )
-    again = CropRecogniser(network)
-    again.name = re.sub(r"\W+", "_", network.name)
-    return again, {f"second recogniser {again.name}": _told(network.path, network.spec.licence)}, None
+    return CropRecogniser(network, _told(network.path, network.spec.licence))
 
 
 def _clip_scorers(
-    stack: Stack, clip: str | Path | None, device: "str | torch.device", required: bool
+    stack: Stack, clip: str | Path | None, offered: str | None, device: "str | torch.device"
 ) -> list[Scorer]:
-    notes: list[Scorer] = []
-    if clip is not None:
+    def opened(place: str | Path) -> Scorer:
         from adaface.evaluation.scores.pretrained import model_folder
 
-        try:
-            return [_clip(model_folder(clip), device)]
-        except AdaFaceError as error:
-            if required:
-                raise
-            notes.append(Absent(f"CLIP is the stack's own, because {clip} cannot be had: {error}"))
+        return _clip(model_folder(place), device)
+
+    why = f"CLIP is the stack's own, because {offered} cannot be had"
+    found = _named(clip, offered, opened, why)
+    if found and not isinstance(found[0], Absent):
+        return found
     if "clip" not in stack.roles:
         note = f'no text match: the stack "{stack.name}" has no CLIP model. Name one with --clip'
-        return [*notes, Absent(note)]
-    return [_clip(stack.path("clip"), device, stack.roles["clip"].licence), *notes]
+        return [*found, Absent(note)]
+    return [_clip(stack.path("clip"), device, stack.roles["clip"].licence), *found]
 
 
 def _clip(folder: Path, device: "str | torch.device", licence: str = "") -> Scorer:

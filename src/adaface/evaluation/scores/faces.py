@@ -30,11 +30,13 @@ class FaceScorer:
         second: FaceComparer | None = None,
         provenance: Mapping[str, str] | None = None,
     ) -> None:
-        """strangers: unit vectors (S, D_id) of the analyser's recogniser. second: another recogniser."""
+        """strangers: unit vectors (S, D_id) of the analyser's recogniser. second: another recogniser.
+        provenance: of the analyser's networks and the strangers.
+        """
         self._analyzer, self._strangers = analyzer, strangers
         self._recognisers: list[FaceComparer] = [OwnRecogniser(analyzer.recognizer)]
         self._recognisers += [second] if second is not None else []
-        self.provenance = dict(provenance or {})
+        self.provenance = {**(provenance or {}), **(second.provenance if second is not None else {})}
         known = [column for column in FACES if strangers is not None or column.name != "percentile"]
         self.columns: tuple[Column, ...] = (
             *known,

@@ -1,6 +1,7 @@
 """Faces in a picture -> vectors, and how like two vectors are. Letters: F faces, R photos, D_id."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -23,6 +24,11 @@ class FaceComparer(Protocol):
         """What `compare` tells, in words, such as "the cosine of their vectors"."""
         ...
 
+    @property
+    def provenance(self) -> Mapping[str, str]:
+        """Its networks: name -> digest, version and licence, as far as they are known."""
+        ...
+
     def embed(self, seen: Sequence[Look]) -> list[Floats]:
         """For each picture the vectors (F, D_id) of its faces, row by row."""
         ...
@@ -40,6 +46,7 @@ class OwnRecogniser:
     def __init__(self, recognizer: FaceRecognizer) -> None:
         """recognizer: the analyser's."""
         self.name, self._dim = recognizer.name, recognizer.dim
+        self.provenance: dict[str, str] = {}  # the analyser's
 
     def embed(self, seen: Sequence[Look]) -> list[Floats]:
         """Unit vectors (F, D_id) of each picture's faces."""
@@ -56,10 +63,12 @@ class OwnRecogniser:
 class CropRecogniser(OwnRecogniser):
     """Any other recogniser of aligned crops, as an ONNX file's; the detector's landmarks align for it."""
 
-    def __init__(self, recognizer: FaceRecognizer) -> None:
-        """recognizer: makes unit vectors of aligned crops (F, 112, 112, 3)."""
+    def __init__(self, recognizer: FaceRecognizer, origin: str = "") -> None:
+        """recognizer: makes unit vectors of aligned crops (F, 112, 112, 3). origin: digest and licence."""
         super().__init__(recognizer)
         self._recognizer = recognizer
+        self.name = re.sub(r"\W+", "_", recognizer.name)  # of columns
+        self.provenance = {f"second recogniser {self.name}": origin}
 
     def embed(self, seen: Sequence[Look]) -> list[Floats]:
         """Unit vectors (F, D_id) of each picture's faces."""
