@@ -20,6 +20,7 @@ app = typer.Typer(
 Data = Annotated[Path, typer.Option("--data", help="Folder with the face packs (docs/mini.md).")]
 People = Annotated[int, typer.Option("--people", help="How many held-out people to measure.", min=2)]
 app.command()(compared.evidence)
+app.command()(compared.ablate)
 
 
 @app.command()

@@ -1,7 +1,8 @@
-"""What rows are measured with: people, judges of faces, CLIPs, and what real pictures reach. P people, N cells."""
+"""What rows are measured with: people, judges of faces, CLIPs, and real pictures. P people, N cells."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -40,8 +41,8 @@ Pictures = Sequence[Image.Image | None]
 class Bench:
     """Everything that is the same for all rows.
 
-    judges, clips: by how their columns end. photos: what each cell would be of real pictures: the given photo,
-    composed where the cell is a scene. back: the given photos as the autoencoder gives them back.
+    judges, clips: by how their columns end. photos: what each cell would be of real pictures: the given
+    photo, composed where the cell is a scene. back: the given photos as the autoencoder gives them back.
     """
 
     cells: Cells
@@ -116,7 +117,7 @@ class Bench:
             columns += [
                 Column(f"{MARGIN}{end}", f"margin, {name}", whole,
                        f"likeness by {name} to the person's other photos minus to other people's, under "
-                       "plain prompts, as a share of the reconstructed photos' (a picture without a face is 0)"),
+                       "plain prompts, as a share of the reconstructed photos' (0 without a face)"),
                 Column(f"scene_{MARGIN}{end}", f"margin in scenes, {name}", whole,
                        "the same under prompts of scenes"),
                 Column(f"{COPY}{end}", f"copy-paste, {name}", None,
@@ -154,12 +155,7 @@ def open_bench(
     analyzer, device = base.analyzer, base.pipe.device
     judges = {"": own_judge(people, analyzer)}
     for name, recogniser in seconds.items():
-        judges[f"_{name}"] = second_judge(
-            recogniser,
-            people,
-            analyzer,
-            lambda done, total, name=name: tell(f"photos by {name}", done, total),
-        )
+        judges[f"_{name}"] = second_judge(recogniser, people, analyzer, partial(tell, f"photos by {name}"))
     clips = {
         end: ClipScorer.from_pretrained(stack.path(role), device=device)
         for role, end in CLIPS.items()

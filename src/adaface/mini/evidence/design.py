@@ -15,6 +15,7 @@ PLAIN, SEEN, UNSEEN = "plain", "seen", "unseen"
 SCENES = (SEEN, UNSEEN)  # kinds of prompts that say more than who it is
 SPLITS = {"validation": VALIDATION, "held_out": HELD_OUT}
 PERSON = f"<{DEFAULT_SUBJECT}>"
+SEEDS = 100_000  # of a design; another one's begin behind them
 CLASS = "a person"  # what stands in the person's place in captions
 
 
@@ -82,20 +83,24 @@ class Cells:
 
 def cells_of(design: Design) -> Cells:
     """The pictures of a row; the design alone says which, so that rows are paired."""
-    generator = torch.Generator().manual_seed(design.seed)
-    counts = {SEEN: design.seen, UNSEEN: design.unseen}
+    return some_cells(design.people, design.plain, design.seen, design.unseen, design.seed)
+
+
+def some_cells(people: int, plain: int, seen: int, unseen: int, seed: int) -> Cells:
+    """As `cells_of`, of any number of people."""
+    generator = torch.Generator().manual_seed(seed)
+    counts = {SEEN: seen, UNSEEN: unseen}
     scenes = {
-        kind: some_facts(generator, design.people * count, seen=kind == SEEN)
-        for kind, count in counts.items()
+        kind: some_facts(generator, people * count, seen=kind == SEEN) for kind, count in counts.items()
     }
     words = {kind: [_words(facts, row) for row in range(len(facts))] for kind, facts in scenes.items()}
     cells: list[Cell] = []
-    for person in range(design.people):
-        own = [(PLAIN, f"a photo of {PERSON}", f"a photo of {CLASS}")] * design.plain
+    for person in range(people):
+        own = [(PLAIN, f"a photo of {PERSON}", f"a photo of {CLASS}")] * plain
         for kind, count in counts.items():
             own += [(kind, *pair) for pair in words[kind][person * count : (person + 1) * count]]
         for kind, prompt, caption in own:
-            cells.append(Cell(person, kind, prompt, caption, design.seed * 100_000 + len(cells)))
+            cells.append(Cell(person, kind, prompt, caption, seed * SEEDS + len(cells)))
     return Cells(tuple(cells), scenes)
 
 

@@ -50,7 +50,7 @@ class Judge:
         )
         found = np.array([one is not None and bool(one.faces) for one in looks])
         margin, copied = np.zeros(len(looks)), np.full(len(looks), np.nan)
-        for n in np.flatnonzero(found):
+        for n in np.flatnonzero(found).tolist():
             face = next(largest)[None]
             means = np.array([self.recogniser.compare(face, photos).mean() for photos in self.others])
             own = means[person[n]]

@@ -28,8 +28,8 @@ def _parts(result: "Evidence") -> Iterator[str]:
     yield (
         f"Stack {result.stack}; {design.people} people of the {design.split.replace('_', '-')} split, seed "
         f"{design.seed}. For each of them {design.plain} plain pictures, {design.seen} scenes of seen pairs "
-        f"and {design.unseen} of unseen ones: the same people, prompts and seeds in every row. Means with 95 % "
-        "intervals over people (bootstrap)."
+        f"and {design.unseen} of unseen ones: the same people, prompts and seeds in every row. Means with "
+        "95 % intervals over people (bootstrap)."
     )
     yield from _tables(result)
     yield "\n".join(f"- **{column.title}**: {column.says}." for column in result.columns)

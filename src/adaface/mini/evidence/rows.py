@@ -35,7 +35,7 @@ class RowSource:
     @property
     def file(self) -> str:
         """Its name as a file's."""
-        return re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-") or "row"
+        return file_name(self.name)
 
     def shows(self, cell: Cell) -> bool:
         """Whether the row has this picture: the teacher reads no words."""
@@ -56,6 +56,11 @@ class RowSource:
             own.prompt_embeds(cell.prompt, {DEFAULT_SUBJECT: rows[cell.person]}).prompt_embeds
             for cell in cells
         ]
+
+
+def file_name(name: str) -> str:
+    """A name as one of a file or folder: "without random IDs" -> "without-random-ids"."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "row"
 
 
 def parse_rows(texts: Sequence[str]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ import numpy as np
 from adaface.errors import ConfigError
 from adaface.evaluation.scores.recognisers import FaceComparer
 from adaface.evaluation.statistics import Row, interval
-from adaface.files import write_atomic
+from adaface.files import write_atomic, write_text
 from adaface.mini.evidence.bench import COPY, Bench, open_bench
 from adaface.mini.evidence.design import PLAIN, SEEN, SPLITS, UNSEEN, Design, cells_of
 from adaface.mini.evidence.grid import grid
 from adaface.mini.evidence.page import page
+from adaface.mini.evidence.photo import show_photo
 from adaface.mini.evidence.pictures import Sheets, models_digest
 from adaface.mini.evidence.rows import CLASS_PROMPT, TEACHER, RowSource, row_sources
 from adaface.mini.evidence.table import Against, Column, Figure, against, figures, plain
@@ -35,7 +37,7 @@ class Request:
 
     data: the face packs. rows: name -> place of an encoder, in the order of the table. against: the row that
     encoders are compared with; None: each with the one before it. seconds: further recognisers by name.
-    notes: what the page says at its end.
+    notes: what the page says at its end. photo: of one more person, drawn in every row for a picture to show.
     """
 
     data: Path
@@ -47,6 +49,7 @@ class Request:
     seconds: Mapping[str, FaceComparer] = field(default_factory=dict)
     device: str = "auto"
     notes: tuple[str, ...] = ()
+    photo: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,8 @@ def evidence(request: Request, tell: Tell = lambda what, done, total: None) -> E
         request.stack, device=choose_device(request.device), dtype="float32", safety_checker=False
     )
     sources = row_sources(base, request.stack, dict(request.rows))
+    if request.photo is not None:
+        show_photo(request.photo, request.out, base, sources, request.design)
     cells, seed = cells_of(request.design), request.design.seed
     bench = open_bench(base, request.stack, cells, people, request.seconds, seed, tell)
     sheets = Sheets(
@@ -114,7 +119,7 @@ def evidence(request: Request, tell: Tell = lambda what, done, total: None) -> E
     )
     drawn = {}
     for source in sources:
-        drawn[source.name] = sheets.get(source, lambda done, total, name=source.name: tell(name, done, total))
+        drawn[source.name] = sheets.get(source, partial(tell, source.name))
     tell("looking at the pictures", 0, len(sources))
     values = {}
     for done, (name, pictures) in enumerate(drawn.items(), 1):
@@ -173,8 +178,8 @@ def _other(request: Request, before: list[str], source: RowSource) -> str | None
 
 def _write(out: Path, result: Evidence, bench: Bench, drawn: Mapping[str, Any]) -> None:
     text = json.dumps(result.to_json(), indent=1, ensure_ascii=False) + "\n"
-    write_atomic(out / ROWS, lambda path: path.write_text(text, encoding="utf-8"))
-    write_atomic(out / PAGE, lambda path: path.write_text(page(result), encoding="utf-8"))
+    write_text(out / ROWS, text)
+    write_text(out / PAGE, page(result))
     cells = bench.cells.cells
     chosen = [
         next(n for n, cell in enumerate(cells) if (cell.person, cell.kind) == (person, kind))
