@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Generator, Tensor
@@ -15,6 +14,7 @@ from adaface.evaluation.face_similarity import strangers_of
 from adaface.evaluation.records import Subject
 from adaface.face.types import Floats
 from adaface.files import sha256, write_atomic, write_text
+from adaface.identity.strangers import IdDistribution
 from adaface.pipelines.drawing import Drawing, draw
 from adaface.pipelines.personalizer import Personalizer
 from adaface.pipelines.settings import Settings
@@ -36,14 +36,9 @@ def random_ids(strangers: Floats | None, width: int, count: int, generator: Gene
     them, or with few, from all directions alike.
     """
     noise = torch.randn(count, width, generator=generator, dtype=torch.float64)
-    if strangers is None or len(strangers) < 2:
-        return torch.nn.functional.normalize(noise, dim=-1).float()
-    rows = torch.from_numpy(np.asarray(strangers, dtype=np.float64))
-    centred = rows - rows.mean(0)
-    _, scales, directions = torch.linalg.svd(centred, full_matrices=False)  # also where S < D_id
-    spread = scales / (len(rows) - 1) ** 0.5
-    drawn = rows.mean(0) + (noise[:, : len(spread)] * spread) @ directions
-    return torch.nn.functional.normalize(drawn, dim=-1).float()
+    if strangers is None:
+        return IdDistribution.sphere(width)(noise).float()
+    return IdDistribution.fitted(torch.from_numpy(strangers))(noise).float()
 
 
 class Teacher:
