@@ -10,17 +10,18 @@ import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from adaface import Stack
-from adaface.evaluation.folder import open_run
-from adaface.evaluation.run.protocols import protocol
+from adaface.evaluation.folder import SUMMARY
+from adaface.evaluation.run.protocols import protocol as find_protocol
 from adaface.evaluation.run.request import Request
 from adaface.evaluation.run.run import evaluate
-from adaface.evaluation.summary import summarize
 
-PEOPLE, IMAGES, SEED = 6, 2, 100  # of a block: people, pictures of each of the six prompts, its seed
+# Of a block: people, pictures of each of the six prompts, the seed of the first one.
+REQUEST = {"protocol": "mini", "second": "dlib", "people": 6, "num_images": 2, "seed": 100}
 STEP = 1000  # from the seed of a block to that of the next
 COLUMNS = ("face_found", "similarity", "margin", "margin_dlib", "clip_t", "retrieval")
 
@@ -33,38 +34,27 @@ def main() -> None:
     options = parser.parse_args()
     rows = []
     for block in range(options.blocks):
-        rows.append(figures(SEED + STEP * block))
+        with tempfile.TemporaryDirectory() as folder:
+            overall = measure(Path(folder) / "run", **{**REQUEST, "seed": REQUEST["seed"] + STEP * block})
+        rows.append({name: float(overall[name]["mean"]) for name in COLUMNS})
         print(block, "  ".join(f"{name} {value:.3f}" for name, value in rows[-1].items()), flush=True)
     grain = {"face_found": 1, "retrieval": 1}  # counted in pictures; the others are not
-    record = {
-        name: summary([row[name] for row in rows], grain.get(name, 0) / (PEOPLE * IMAGES * 6))
-        for name in COLUMNS
-    }
+    pictures = REQUEST["people"] * REQUEST["num_images"] * 6
+    record = {name: summary([row[name] for row in rows], grain.get(name, 0) / pictures) for name in COLUMNS}
     if min(record["margin"]["low"], record["margin_dlib"]["low"]) <= 0:
         raise SystemExit("these figures tell nobody apart: there is nothing to hold a stack to")
-    request = {"people": PEOPLE, "num_images": IMAGES, "seed": SEED}
     if options.write:
-        options.write.write_text(json.dumps({"request": request, "figures": record}, indent=2) + "\n")
+        options.write.write_text(json.dumps({"request": REQUEST, "figures": record}, indent=2) + "\n")
     print(json.dumps({"benchmark": "mini_figures", "blocks": options.blocks, **record}))
 
 
-def figures(seed: int) -> dict[str, float]:
-    """The means of one block."""
+def measure(folder: Path, *, protocol: str, **asked: Any) -> dict[str, Any]:
+    """The means of the shipped stack in a run in `folder`. asked: of a `Request`."""
     stack = Stack.load("mini")
-    with tempfile.TemporaryDirectory() as folder:
-        request = Request(
-            folder=Path(folder) / "run",
-            stack=stack,
-            protocol=protocol("mini", stack),
-            people=PEOPLE,
-            num_images=IMAGES,
-            seed=seed,
-            second="dlib",
-            models={"device": "cpu"},
-        )
-        evaluate(request)
-        overall = summarize(open_run(request.folder))["overall"]
-    return {name: float(overall[name]["mean"]) for name in COLUMNS}
+    chosen = find_protocol(protocol, stack)
+    evaluate(Request(folder=folder, stack=stack, protocol=chosen, models={"device": "cpu"}, **asked))
+    overall: dict[str, Any] = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["overall"]
+    return overall
 
 
 def summary(values: Sequence[float], grain: float) -> dict[str, float]:

@@ -1,9 +1,10 @@
 """What does scoring a picture cost, beside drawing it?
 
 Pictures of the astronaut under the stack's own prompts are drawn and scored in turns, so that a busy machine
-slows both, and CPU seconds are compared. `python benchmarks/scoring.py [--stack mini] [--rounds 5]
-[--seeds 4] [--second auto] [--threads 1]`; the last line is JSON. Limit: scoring takes at most 20 % of
-drawing.
+slows both, and CPU seconds are compared. What a run pays once is told beside it, for one subject: two photos
+that the scorers look at, and one that they score like a picture. `python benchmarks/scoring.py
+[--stack mini] [--rounds 5] [--seeds 4] [--second auto] [--threads 1]`; the last line is JSON. Limit: scoring
+takes at most 20 % of drawing.
 """
 
 import argparse
@@ -24,6 +25,7 @@ import torch
 from PIL import Image
 from skimage.data import astronaut
 
+from adaface.evaluation.anchors import anchors
 from adaface.evaluation.records import Case, Picture, Scorer, Subject, World
 from adaface.evaluation.scores.choose import scorers
 from adaface.pipelines.generation import Generation
@@ -46,7 +48,7 @@ def main() -> None:
     stack = Stack.load(options.stack)
     personalizer = Personalizer.from_pretrained(stack, device="cpu")
     prompts: list[str] = stack.settings["demo_prompts"]
-    chosen, names = opened(personalizer, stack, prompts, options.second)
+    chosen, names, photos = opened(personalizer, stack, prompts, options.second)
     person = personalizer.identity(astronaut())
     draws: list[float] = []
     parts: list[dict[str, float]] = []
@@ -61,22 +63,29 @@ def main() -> None:
         parts.append(dict(zip(names, spent, strict=True)))
         print(f"round {k}: drawing {draws[-1]:.3f} s a picture, scoring {sum(spent):.3f}", flush=True)
     ratios = [sum(part.values()) / drawn for part, drawn in zip(parts, draws, strict=True)]
-    print(json.dumps(record(options, ratios, draws, parts)))
+    print(json.dumps(record(options, ratios, draws, parts) | {"cpu_s_photos_a_subject": round(photos, 4)}))
 
 
 def opened(
     personalizer: Personalizer, stack: Stack, prompts: Sequence[str], second: str
-) -> tuple[list[Scorer], list[str]]:
-    """The scorers of a run with one subject, ready, and what each is called."""
+) -> tuple[list[Scorer], list[str], float]:
+    """The scorers of a run with one subject, ready, what each is called, and seconds for the photos."""
     with tempfile.TemporaryDirectory() as folder:
         given, scored = Path(folder, "given.png"), Path(folder, "scored.png")
         Image.fromarray(astronaut()).save(given)
         Image.fromarray(np.ascontiguousarray(astronaut()[:, ::-1])).save(scored)
         chosen = scorers(stack, analyzer=personalizer.analyzer, second=second)
         world = World((Subject("astronaut", (given,), (scored,)),), tuple(prompts))
-        for scorer in chosen:
-            scorer.begin(world)
-    return chosen, [type(scorer).__name__ for scorer in chosen]
+        photos = [Case(one, Image.open(one.file)) for one in anchors(world)]
+
+        def look_at_photos() -> None:
+            for scorer in chosen:
+                scorer.begin(world)
+                scorer(photos)
+
+        look_at_photos()  # opens what is opened lazily
+        spent = timed(look_at_photos)[1]
+    return chosen, [type(scorer).__name__ for scorer in chosen], spent
 
 
 def as_cases(made: Generation) -> list[Case]:
