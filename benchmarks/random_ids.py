@@ -1,12 +1,12 @@
-"""From where are people drawn who do not exist? The figure behind `random_ids` of `adaface train distill_identity`.
+"""From where are people drawn who do not exist? The figure behind `random_ids` of `distill_identity`.
 
 python benchmarks/random_ids.py --data FACES [--people 48] [--stack mini]
 
-FACES is a folder of `adaface prepare`. The stack's ID teacher draws people of each distribution: unit vectors of
-the whole sphere, the Gaussian fitted to the data's ID embeddings, the one fitted to the stack's strangers, and
-real people. Told of each: pictures with a face; likeness of the drawn face to the ID that was asked for, minus
-its likeness to the IDs of the others (what a picture says of its person); how far the IDs point the same way
-(mean cosine of two). Real people say what can be reached. Ends with one JSON line.
+FACES is a folder of `adaface prepare`. The stack's ID teacher draws people of each distribution: unit vectors
+of the whole sphere, the Gaussian fitted to the data's ID embeddings, the one fitted to the stack's strangers,
+and real people. Told of each: pictures with a face; likeness of the drawn face to the ID that was asked for,
+minus its likeness to the IDs of the others (what a picture says of its person); how far the IDs point the
+same way (mean cosine of two). Real people say what can be reached. Ends with one JSON line.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from adaface import Personalizer
 from adaface.data.dataset import FaceDataset
 from adaface.evaluation.face_similarity import strangers_of
 from adaface.evaluation.run.synthetic import Teacher
-from adaface.face.random_ids import IdDistribution
+from adaface.identity.strangers import IdDistribution
 
 
 def people_of(data: FaceDataset, known: Tensor | None, count: int) -> dict[str, Tensor]:

@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 from PIL import Image
-from safetensors.numpy import save_file
 
 import tiny
-from adaface.errors import FormatError, MissingFileError, ShapeError
-from adaface.evaluation.face_similarity import FaceMatch, load_strangers, percentile, similarity
+from adaface.errors import ShapeError
+from adaface.evaluation.face_similarity import FaceMatch, percentile, similarity
 
 
 @pytest.fixture(scope="module")
@@ -46,22 +45,3 @@ def test_the_percentile_is_the_share_of_strangers_that_are_less_like():
     assert percentile(FaceMatch(0.7, face), strangers) == 75
     assert percentile(FaceMatch(0.0, face), strangers) == 25
     assert percentile(FaceMatch(), strangers) is None
-
-
-def test_strangers_are_read_as_unit_vectors(tmp_path):
-    save_file({"id_embeddings": np.full((3, 4), 2, np.float32)}, tmp_path / "s.safetensors")
-    assert np.allclose(np.linalg.norm(load_strangers(tmp_path / "s.safetensors", 4), axis=1), 1)
-
-
-def test_strangers_of_another_recogniser_are_refused(tmp_path):
-    save_file({"id_embeddings": np.ones((3, 4), np.float32)}, tmp_path / "s.safetensors")
-    with pytest.raises(FormatError, match=r"\(3, 4\), the recogniser makes \(S, 128\)"):
-        load_strangers(tmp_path / "s.safetensors", 128)
-
-
-def test_a_file_without_strangers_is_refused(tmp_path):
-    save_file({"x": np.ones(3, np.float32)}, tmp_path / "s.safetensors")
-    with pytest.raises(FormatError, match='no tensor "id_embeddings"'):
-        load_strangers(tmp_path / "s.safetensors", 128)
-    with pytest.raises(MissingFileError, match="it should hold ID embeddings of strangers"):
-        load_strangers(tmp_path / "t.safetensors", 128)

@@ -33,7 +33,7 @@ def test_an_answer_of_any_kind_becomes_one_of_any_other(given, wanted):
 
 
 def test_an_answer_of_the_wanted_kind_is_handed_on():
-    noisy, answers = said()
+    noisy, _ = said()
     assert converted(noisy, noisy, ALPHAS, given="epsilon", wanted="epsilon") is noisy
 
 

@@ -2,17 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from adaface.errors import FormatError, MissingFileError, ShapeError
+from adaface.errors import ShapeError
 from adaface.face.analyzer import FaceAnalyzer
 from adaface.face.types import Floats
+from adaface.identity.strangers import load_strangers
 from adaface.pipelines.stack import Stack
-
-STRANGERS = "id_embeddings"  # name of the tensor (S, D_id) in a file of strangers
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,33 +58,6 @@ def percentile(match: FaceMatch, strangers: Floats) -> float | None:
 def strangers_of(stack: Stack, dim: int) -> Floats | None:
     """The stack's strangers, if it has any: (S, D_id). Raises FormatError: of another recogniser's length."""
     return load_strangers(stack.path("strangers"), dim) if "strangers" in stack.roles else None
-
-
-def load_strangers(path: str | Path, dim: int) -> Floats:
-    """ID embeddings of people who are not the person: (S, D_id) unit vectors, D_id = `dim`.
-
-    Raises MissingFileError: no such file. FormatError: no such tensor in it, or of another recogniser's
-    length.
-    """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    path = Path(path)
-    if not path.is_file():
-        raise MissingFileError(
-            f"{path}: no such file; it should hold ID embeddings of strangers. Copy the stack again"
-        )
-    try:
-        rows = load_file(path)[STRANGERS].astype(np.float32)
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise FormatError(f'{path}: no tensor "{STRANGERS}" in it ({error}). Copy it again') from error
-    if rows.ndim != 2 or rows.shape[1] != dim:
-        raise FormatError(
-            f"{path}: {rows.shape}, the recogniser makes (S, {dim}). Use the file of the same stack"
-        )
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit: Floats = (rows / np.maximum(lengths, 1e-12)).astype(np.float32)
-    return unit
 
 
 def _match(image: Image.Image, vector: Floats, analyzer: FaceAnalyzer) -> FaceMatch:

@@ -46,7 +46,8 @@ class Config(PhotoConfig):
     who do not exist, on pure noise; random_ids: "fitted" to the data's and the stack's, or of the whole
     "sphere". near_share: of the other steps, those in which all samples are one photo, each with ID noise
     (`id_noise`) of its own. teacher_share: of the rest, those whose target is the teacher's; the others' is
-    the truth, and there the background counts (`background_weight`). rollout_steps, rollout_shares: denoising
+    the truth, and there the background counts (`background_weight`). masks: False counts all places of a
+    photo alike. rollout_steps, rollout_shares: denoising
     steps of the teacher, and how often; at most `max_rollout`. raised: share of raised noise levels, at the
     start and at the end. student_noise: more ID noise, that the student alone has, and student_noise_share.
     subject_noise, subject_noise_share: on subject rows. layer_dirichlet: the weights of the text encoder's
@@ -60,6 +61,7 @@ class Config(PhotoConfig):
     random_ids: Literal["fitted", "sphere"] = "fitted"
     near_share: float = 0.6
     teacher_share: float = 0.5
+    masks: bool = True
     rollout_steps: tuple[int, ...] = (1, 3, 5, 7)
     rollout_shares: tuple[float, ...] = (0.4, 0.3, 0.2, 0.1)
     max_rollout: int = 7
@@ -227,7 +229,8 @@ class IdentityStep(Step):
         if coins["kind"] == RANDOM:
             noise = normal(derived(batch.seeds, _BLANK), *batch.noise.shape[1:]).to(batch.noise)
             return noise, torch.ones_like(batch.weight)
-        return batch.latents, batch.foreground if coins["teacher"] else batch.weight
+        weight = batch.foreground if coins["teacher"] else batch.weight
+        return batch.latents, weight if self.config.masks else batch.valid
 
     def truth(self, batch: Batch) -> Said:
         """What a UNet was trained to say of the photos with their noise on them."""

@@ -26,7 +26,8 @@ class Drawn:
     picture: Tensor | None  # (3, S, S) uint8
     latent: Tensor | None  # (C, h, w)
     weight: Tensor  # (1, h, w) of each place in the loss
-    foreground: Tensor  # (1, h, w), the same without the background
+    foreground: Tensor  # (1, h, w), 1 on the person alone
+    valid: Tensor  # (1, h, w), 1 on all of the photo
     face: Tensor  # (D_id,), the ID embedding as prepared
     id_embedding: Tensor  # (D_id,), noise added
     timestep: int
@@ -45,6 +46,7 @@ class Batch:
     timesteps: Tensor  # (B,) noise levels
     weight: Tensor  # (B, 1, h, w): 1 on the person, less beside, 0 outside of the photo
     foreground: Tensor  # (B, 1, h, w): 1 on the person, 0 elsewhere
+    valid: Tensor  # (B, 1, h, w): 1 on all of the photo, 0 outside
     faces: Tensor  # (B, D_id), ID embeddings as prepared
     id_embeddings: Tensor  # (B, D_id), some with noise
     words: tuple[str, ...]  # class words: "woman", "boy", ...
@@ -100,18 +102,18 @@ class Photos:
             picture, latent, word = resized(sample.image[None], self.size)[0], None, sample.class_word
             mask, valid = (F.adaptive_avg_pool2d(m.float(), shape[1:]) for m in (sample.mask, sample.valid))
         mask, valid = mask.float()[None], valid.float()[None]
-        weight = place_weight(mask, valid, config.background_weight)[0]
+        weight, foreground = (place_weight(mask, valid, b)[0] for b in (config.background_weight, 0.0))
         return Drawn(
-            picture, latent, weight, place_weight(mask, valid, 0.0)[0], face, embedding, timestep, noise,
-            posterior, word, seed,
+            picture, latent, weight, foreground, valid[0], face, embedding, timestep, noise, posterior, word,
+            seed,
         )  # fmt: skip
 
     def batch(self, items: Sequence[Drawn]) -> Batch:
         """Samples side by side; their pictures become latents when they are asked for."""
         device = self.denoiser.device
-        noise, weight, foreground, faces, noised = (
+        noise, weight, foreground, valid, faces, noised = (
             torch.stack([getattr(item, name) for item in items]).to(device)
-            for name in ("noise", "weight", "foreground", "face", "id_embedding")
+            for name in ("noise", "weight", "foreground", "valid", "face", "id_embedding")
         )
         return Batch(
             encode=lambda: self._latents(items),
@@ -119,6 +121,7 @@ class Photos:
             timesteps=torch.tensor([item.timestep for item in items], device=device),
             weight=weight,
             foreground=foreground,
+            valid=valid,
             faces=faces,
             id_embeddings=noised,
             words=tuple(item.word for item in items),

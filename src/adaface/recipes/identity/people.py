@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from adaface.data.dataset import FaceDataset
-from adaface.face.random_ids import IdDistribution
+from adaface.identity.strangers import IdDistribution, load_strangers
 from adaface.pipelines.stack import Stack
 
 MOST = 20_000  # ID embeddings that are looked at, evenly spaced: more change nothing that can be seen
@@ -13,9 +13,12 @@ MOST = 20_000  # ID embeddings that are looked at, evenly spaced: more change no
 def open_people(kind: str, dataset: FaceDataset, stack: Stack) -> IdDistribution:
     """The distribution of people who do not exist. kind: "sphere", or "fitted" to real ones.
 
-    Fitted to the ID embeddings of the data.
+    Fitted to the data's ID embeddings and to those of the stack's strangers: a small data set alone knows too
+    few people. Raises what reading the strangers raises.
     """
     if kind == "sphere":
         return IdDistribution.sphere(dataset.id_width)
-    rows = np.array(dataset.id_embeddings[:: -(-len(dataset) // MOST)])
-    return IdDistribution.fitted(torch.from_numpy(rows))
+    rows = [np.array(dataset.id_embeddings[:: -(-len(dataset) // MOST)])]
+    if "strangers" in stack.roles:
+        rows.append(load_strangers(stack.path("strangers"), dataset.id_width))
+    return IdDistribution.fitted(torch.from_numpy(np.concatenate(rows)))

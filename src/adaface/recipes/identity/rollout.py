@@ -102,7 +102,7 @@ def gathered(context: Tensor, losses: Iterator[Loss]) -> Tensor:
             (found,) = torch.autograd.grad(value, leaf)
         gradient += found
         total += value.detach().float()
-    known: Tensor = Gathered.apply(context, total, gradient)  # type: ignore[no-untyped-call]  # torch's own
+    known: Tensor = Gathered.apply(context, total, gradient)
     return known
 
 

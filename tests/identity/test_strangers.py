@@ -1,10 +1,13 @@
-"""People who do not exist lie where real people's ID embeddings do."""
+"""Files of other people, and people who do not exist: they lie where real people's ID embeddings do."""
 
+import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save_file
 from torch.testing import assert_close
 
-from adaface.face.random_ids import IdDistribution
+from adaface.errors import FormatError, MissingFileError
+from adaface.identity.strangers import IdDistribution, load_strangers
 
 
 @pytest.fixture
@@ -49,3 +52,22 @@ def test_one_row_tells_of_no_distribution(real):
 def test_a_person_follows_from_the_noise_alone(real):
     distribution = IdDistribution.fitted(real)
     assert_close(distribution(noise(5))[2:3], distribution(noise(5)[2:3]))
+
+
+def test_strangers_are_read_as_unit_vectors(tmp_path):
+    save_file({"id_embeddings": np.full((3, 4), 2, np.float32)}, tmp_path / "s.safetensors")
+    assert np.allclose(np.linalg.norm(load_strangers(tmp_path / "s.safetensors", 4), axis=1), 1)
+
+
+def test_strangers_of_another_recogniser_are_refused(tmp_path):
+    save_file({"id_embeddings": np.ones((3, 4), np.float32)}, tmp_path / "s.safetensors")
+    with pytest.raises(FormatError, match=r"\(3, 4\), the recogniser makes \(S, 128\)"):
+        load_strangers(tmp_path / "s.safetensors", 128)
+
+
+def test_a_file_without_strangers_is_refused(tmp_path):
+    save_file({"x": np.ones(3, np.float32)}, tmp_path / "s.safetensors")
+    with pytest.raises(FormatError, match='no tensor "id_embeddings"'):
+        load_strangers(tmp_path / "s.safetensors", 128)
+    with pytest.raises(MissingFileError, match="it should hold ID embeddings of strangers"):
+        load_strangers(tmp_path / "t.safetensors", 128)
