@@ -22,7 +22,7 @@ from adaface.sources.places import HubPlace, find_local, models_folder, parse_pl
 BUILTIN = ("mini",)  # stacks that come with the package
 SFACE = "sface"  # the builtin recogniser, and the files of an installed package that it is made of
 BUILTIN_FILES = {SFACE: (YUNET_FILE, SFACE_FILE)}
-EXTRA_SETTINGS = {"demo_prompts", "num_id_vectors"}  # settings of a stack beside those of `Settings`
+EXTRA_SETTINGS = {"demo_prompts", "num_id_vectors", "compositions"}  # of a stack, beside those of `Settings`
 UNKNOWN = "unknown"  # the licence of what a user names
 # What is fetched of a repository that is named for a role: not its other models, nor their other copies
 # (.bin, .ckpt, half precision)
@@ -65,7 +65,8 @@ class Stack:
     """A stack on disk: which model plays which role, under which licence, and how it is best used.
 
     folder: where it lies. roles: name of the role (`manifest.ROLES`) -> Part. settings: recommended values by
-    the names of `Settings`, plus `demo_prompts` (list of texts) and `num_id_vectors`.
+    the names of `Settings`, plus `demo_prompts` (list of texts), `num_id_vectors`, and `compositions` (for
+    training: see `adaface.recipes.composition.grammar`).
     """
 
     folder: Path

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 RECIPES = {
     "reconstruct": "adaface.recipes.reconstruct",
     "distill_identity": "adaface.recipes.distill_identity",
+    "distill_composition": "adaface.recipes.distill_composition",
 }
 CONFIGS = "configs"  # folder of the presets in the package
 

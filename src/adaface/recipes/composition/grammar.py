@@ -1,0 +1,176 @@
+"""A grammar of compositions: what a person does, wears, where and how they are shown. Words, no tensors.
+
+A grammar is a YAML file (those in `grammars/` go by their names) or a stack's own, under "compositions" in
+its settings. It has
+
+    single: ["a photo of {subject}"]                       # phrasings without a composition
+    phrasings: ["{a_style} of {subject}{wear}{place}"]      # with one; names of parts in braces
+    parts:                                                  # name -> how often it is there, and its words
+      wear: {share: 0.5, words: ["wearing a red cap"]}
+      style: {share: 0.4, words: ["sketch"], plain: "photo"}  # plain: what stands there otherwise
+    never: [["sketch", "wearing a red cap"]]                # what never occurs together
+
+A part's words follow a space, unless a comma, the end or the beginning of the phrasing parts it already;
+{a_style} has its article. At least one part is there in each composition.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.resources import files as resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator
+
+from adaface.errors import ConfigError
+from adaface.training.config import Layer, build, nearest, read_yaml
+
+FOLDER = "grammars"
+SUBJECT = "subject"
+TRIES = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartOf:
+    """One part of a composition: how often it is there, its words, and what stands there otherwise."""
+
+    share: float
+    words: tuple[str, ...]
+    plain: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phrases:
+    """Prompts with a place for the person and for the parts of a composition."""
+
+    single: tuple[str, ...]
+    phrasings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Composition:
+    """Two prompts with one "{subject}" each, which differ by the composition, and its words."""
+
+    single: str
+    composed: str
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grammar(Phrases):
+    """How compositions are made; see the file's own words. Raises ConfigError: it makes none."""
+
+    parts: Mapping[str, PartOf]
+    never: tuple[tuple[str, str], ...] = ()
+    _apart: frozenset[frozenset[str]] = field(init=False, repr=False, compare=False, default=frozenset())
+
+    def __post_init__(self) -> None:
+        """Check that each phrasing can be filled, and that something is ever composed."""
+        for text in (*self.single, *self.phrasings):
+            names = re.findall(r"{(\w+)}", text)
+            if names.count(SUBJECT) != 1:
+                raise ConfigError(f"{text!r}: give one {{subject}} in each phrasing of a grammar")
+            lost = [name for name in names if name != SUBJECT and name.removeprefix("a_") not in self.parts]
+            if lost:
+                raise ConfigError(
+                    f"{text!r}: no part {lost[0]!r} in the grammar; {nearest(lost[0], sorted(self.parts))}"
+                )
+        if (
+            not self.single
+            or not self.phrasings
+            or not any(p.share > 0 and p.words for p in self.parts.values())
+        ):
+            raise ConfigError(
+                "a grammar needs single, phrasings, and parts of which one has words and a share above 0"
+            )
+        object.__setattr__(self, "_apart", frozenset(frozenset(pair) for pair in self.never))
+
+    def draw(self, generator: Generator) -> Composition:
+        """A composition, and a single prompt for it. Raises ConfigError: `never` leaves nothing."""
+        single = _one(self.single, generator)
+        for _ in range(TRIES):
+            chosen = {name: self._words(part, generator) for name, part in self.parts.items()}
+            said = tuple(words for words in chosen.values() if words)
+            text = _one(self.phrasings, generator)
+            if said and self._allowed(said) and all(f"{name}}}" in text for name, w in chosen.items() if w):
+                return Composition(single, self._fill(text, chosen), said)
+        raise ConfigError("grammar: no composition was found; give larger shares, or fewer pairs in never")
+
+    def longest(self) -> list[str]:
+        """The longest prompt of each phrasing, to find out whether a text encoder has room for all."""
+        chosen = {name: max(part.words, key=len, default="") for name, part in self.parts.items()}
+        return [*self.single, *(self._fill(text, chosen) for text in self.phrasings)]
+
+    def _words(self, part: PartOf, generator: Generator) -> str:
+        there = float(torch.rand((), generator=generator)) < part.share
+        words = _one(part.words, generator)
+        return words if there else ""
+
+    def _allowed(self, said: Sequence[str]) -> bool:
+        return not any(
+            frozenset((one, other)) in self._apart for one in said for other in said if one != other
+        )
+
+    def _fill(self, text: str, chosen: Mapping[str, str]) -> str:
+        def put(match: re.Match[str]) -> str:
+            name = match[1].removeprefix("a_")
+            if name == SUBJECT:
+                return match[0]
+            words = chosen[name] or self.parts[name].plain
+            if words and match[1].startswith("a_"):
+                words = f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
+            before = text[: match.start()]
+            parted = not words or not before or before[-1] in " ,"
+            return words if parted else f" {words}"
+
+        filled = re.sub(r"{(\w+)}", put, text)
+        pieces = [" ".join(piece.split()) for piece in filled.split(",")]
+        return ", ".join(piece for piece in pieces if piece)
+
+
+def read_grammar(name: str, settings: Mapping[str, Any]) -> Grammar:
+    """A grammar by the name of one that comes with the package, a YAML file, or "stack", the stack's own.
+
+    settings: the stack's. Raises ConfigError: there is none of that name, or it is not one.
+    """
+    if name == "stack":
+        if "compositions" not in settings:
+            raise ConfigError(
+                'grammar="stack": this stack brings no "compositions" in its settings. Give the name of a '
+                f"grammar ({', '.join(known())}) or a YAML file"
+            )
+        return grammar_of(Layer("compositions of the stack", settings["compositions"]))
+    own = Path(str(resources("adaface.recipes.composition"))) / FOLDER / f"{name}.yaml"
+    if own.is_file() or Path(name).is_file():
+        return grammar_of(read_yaml(own if own.is_file() else name))
+    raise ConfigError(
+        f'grammar="{name}": no YAML file, and no grammar of that name; {nearest(name, known())}'
+    )
+
+
+def grammar_of(layer: Layer) -> Grammar:
+    """A grammar from its plain values. Raises ConfigError: they are not those of a grammar."""
+    values = dict(layer.values)
+    parts, never = values.pop("parts", None), values.pop("never", ())
+    try:
+        pairs = tuple((str(one), str(other)) for one, other in never)
+        given = {str(name): dict(part) for name, part in dict(parts or {}).items()}
+    except (TypeError, ValueError):
+        raise ConfigError(
+            f"{layer.origin}: parts has to be names with share and words below them, never a list of pairs"
+        ) from None
+    made = {name: build(PartOf, [Layer(f"{layer.origin}: {name}", part)]) for name, part in given.items()}
+    phrases = build(Phrases, [replace(layer, values=values)])
+    return Grammar(single=phrases.single, phrasings=phrases.phrasings, parts=made, never=pairs)
+
+
+def known() -> list[str]:
+    """Names of the grammars that come with the package."""
+    folder = Path(str(resources("adaface.recipes.composition"))) / FOLDER
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def _one(texts: Sequence[str], generator: Generator) -> str:
+    return texts[int(torch.randint(len(texts), (1,), generator=generator))]

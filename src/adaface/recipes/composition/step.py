@@ -1,0 +1,301 @@
+"""The compositional step: four prompts over the same noisy latents. B samples, C h w, T, K rows, D, S pixels.
+
+Subject and class, single and composed: what the composition changes is to be the class's, what the person
+changes is to be the person's. Gradients flow in the person's composed branch alone. Source: AdaFace, stage 2;
+docs/method.md.
+"""
+
+import copy
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Generator, Tensor, nn
+
+from adaface.data.dataset import FaceDataset
+from adaface.errors import ConfigError
+from adaface.face.differentiable.network import SFace
+from adaface.losses.feature_delta import delta_target
+from adaface.losses.prompt_delta import prompt_delta
+from adaface.recipes.base.denoising import SUBJECT
+from adaface.recipes.base.drawn import landmarks_in
+from adaface.recipes.base.models import Models
+from adaface.recipes.base.photos import Batch
+from adaface.recipes.base.recipe import Step
+from adaface.recipes.composition.capture import Capture
+from adaface.recipes.composition.config import Config
+from adaface.recipes.composition.faces import face_places, unlike
+from adaface.recipes.composition.grammar import Composition, read_grammar
+from adaface.recipes.composition.judge import Judge, verdict
+from adaface.recipes.composition.prompts import (
+    Four,
+    four_prompts,
+    no_words,
+    side_by_side,
+    with_article,
+    with_words,
+)
+from adaface.recipes.composition.start import guided, on_noise, primed
+from adaface.recipes.composition.terms import Seen, layer_terms, over_layers, seen
+from adaface.recipes.identity.noise import derived, normal, uniform
+from adaface.recipes.identity.rollout import next_levels
+from adaface.training.plan import Coin, StepPlan, sample_generator
+
+FourSeen = tuple[Seen, Seen, Seen, Seen]
+# what a sample's own numbers are for
+_WORDS, _LEVEL, _NOISE, _PRIME, _SHAPE, _NEXT, _FACE = range(11, 18)
+SHRINK, NOISE_SHARE = (0.0, 1.0), (0.1, 0.4)  # of a photo as a start (AdaFace, start of a compositional step)
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """What a compositional step begins with: clean latents, noise for them (B, C, h, w), timesteps (B,), and
+    which samples teach, (B,) bool.
+    """
+
+    clean: Tensor
+    noise: Tensor
+    timesteps: Tensor
+    teaches: Tensor
+
+
+class Compose(Step):
+    """What a composed prompt makes of a class, it is to make of the person too."""
+
+    def __init__(self, config: Config, models: Models, dataset: FaceDataset) -> None:
+        """Raises ConfigError: the grammar or the layers do not fit the stack, or a role that a setting needs
+        is missing.
+        """
+        self.config, self.models, self.own = config, models, config.compose
+        self.grammar = read_grammar(self.own.grammar, models.stack.settings)
+        self.anchor = copy.deepcopy(models.encoder).requires_grad_(False).eval()
+        needed = self.own.weights.of_layers
+        self.capture = Capture(models.denoiser.unet, self.own.layers) if needed else None
+        self.judge = open_judge(models) if self.own.candidates else None
+        self.recognizer = SFace().to(models.device) if self.own.weights.identity else None
+        rows = torch.from_numpy(dataset.id_embeddings[:].copy()).float()
+        self.mean_face = rows.mean(0).to(models.device)
+        recommended = models.settings.guidance_scale
+        self.guidance = self.own.guidance or float(recommended[0])
+        self.empty = no_words(models.denoiser.prompts)
+        longest = max(dataset.class_words, key=len)
+        for text in self.grammar.longest():
+            models.denoiser.prompts.check(text, models.encoder.config.num_id_vectors)
+            with_words(models.denoiser.prompts, [text], [longest])
+
+    @property
+    def frozen(self) -> Mapping[str, nn.Module]:
+        """The encoder as it was, the filter's CLIP, the recogniser."""
+        judge = self.judge.model if self.judge else None
+        parts = {"anchor": self.anchor, "clip": judge, "recognizer": self.recognizer}
+        return {name: part for name, part in parts.items() if part is not None}
+
+    def coins(self, step: int, generator: Generator, share: float) -> dict[str, Coin]:
+        """From what it begins, and how many denoising steps."""
+        primed = float(torch.rand((), generator=generator)) < self.own.primed
+        count = int(torch.randint(1, self.own.denoising + 1, (1,), generator=generator))
+        return {"primed": primed, "denoising": count, "progress": share}
+
+    def __call__(self, plan: StepPlan, batch: Batch) -> dict[str, Tensor]:
+        """The four prompts, a start that a teacher is sure of, and the terms at each denoising step."""
+        weights, count = self.own.weights, int(plan.coins["denoising"])  # type: ignore[arg-type]  # our own
+        said = [self.grammar.draw(sample_generator(seed)) for seed in derived(batch.seeds, _WORDS)]
+        subjects, anchors = self.rows_of(batch)
+        four = four_prompts(self.models.denoiser.prompts, said, batch.words, anchors, subjects)
+        terms: dict[str, Tensor] = {}
+        if weights.words:
+            terms["words"] = weights.words * self.words(said, batch, anchors, subjects)
+        with torch.no_grad():
+            start = self.start(plan, batch, said, four)
+        for name, values in self.denoised(batch, four, start, count).items():
+            terms[name] = getattr(weights, name) * (values * start.teaches).mean()
+        return {f"compose_{name}": value for name, value in terms.items()}
+
+    def rows_of(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The person's rows (B, K, D) for the composed and, mostly as they were at the start, the single."""
+        models, share = self.models, self.own.anchor
+        subjects = models.subjects(batch.id_embeddings)
+        with torch.no_grad():
+            before: Tensor = self.anchor(models.prompter(batch.id_embeddings), id_scale=1.0)
+        return subjects, share * before + (1 - share) * subjects
+
+    def words(self, said: Sequence[Composition], batch: Batch, anchors: Tensor, subjects: Tensor) -> Tensor:
+        """The prompt delta loss, a scalar; it needs no picture, so that no filter bars it."""
+        prompts = self.models.denoiser.prompts
+        features, weight = side_by_side(prompts, said, batch.words, anchors, subjects)
+        single, composed, class_single, class_composed = features
+        return prompt_delta(single, composed, class_single, class_composed, weight).mean()
+
+    # where it begins
+
+    def start(self, plan: StepPlan, batch: Batch, said: Sequence[Composition], four: Four) -> Start:
+        """The candidate that teaches best, of each sample."""
+        tries = [self.candidate(plan, batch, four, k) for k in range(max(1, self.own.candidates))]
+        if self.judge is None:
+            return tries[0]
+        single = self.judge.texts([_words(c.single, w) for c, w in zip(said, batch.words, strict=True)])
+        composed = self.judge.texts([_words(c.composed, w) for c, w in zip(said, batch.words, strict=True)])
+        scores = []
+        for one in tries:
+            student, teacher = (self.judge.pictures(p) for p in self.shown(four, one))
+            pairs = ((teacher, composed), (teacher, single), (student, composed))
+            scores.append(torch.stack([(picture * text).sum(-1) for picture, text in pairs]))
+        teacher, plain, student = torch.stack(scores, -1)  # (B, N) each
+        judged = verdict(teacher, plain, student, level=self.own.level, margin=self.own.margin)
+        rows = torch.arange(len(batch), device=judged.best.device)
+        clean, noise, timesteps = (
+            torch.stack([getattr(one, name) for one in tries], 1)[rows, judged.best]
+            for name in ("clean", "noise", "timesteps")
+        )
+        return Start(clean, noise, timesteps, judged.teaches)
+
+    def candidate(self, plan: StepPlan, batch: Batch, four: Four, which: int) -> Start:
+        """A start, all of whose chance is the sample's own."""
+        seeds, shape = derived(batch.seeds, 100 + which), batch.noise.shape[1:]
+        noise = normal(derived(seeds, _NOISE), *shape).to(batch.noise)
+        (low, high) = self.own.levels if plan.coins["primed"] else self.own.photo_levels
+        where = uniform(derived(seeds, _LEVEL), 1)[:, 0].to(batch.noise)
+        count = self.models.denoiser.steps
+        timesteps = ((low + (high - low) * where) * count).long().clamp_max(count - 1)
+        if plan.coins["primed"]:
+            clean = self.drawing(four, normal(derived(seeds, _PRIME), *shape).to(batch.noise))
+        else:
+            other = normal(derived(seeds, _PRIME), *shape).to(batch.noise)
+            shrink, share = uniform(derived(seeds, _SHAPE), 2).to(batch.noise).unbind(-1)
+            least = NOISE_SHARE[0] + (NOISE_SHARE[1] - NOISE_SHARE[0]) * float(plan.coins["progress"])  # type: ignore[arg-type]
+            amount = least * (0.8 + 0.4 * share)
+            clean = on_noise(batch.latents, batch.foreground, other, shrink, amount)
+        return Start(clean, noise, timesteps, torch.ones(len(batch), device=noise.device))
+
+    def drawing(self, four: Four, noise: Tensor) -> Tensor:
+        """Clean latents of a drawing that is cut short, of the class with a touch of the person."""
+        share = self.own.prime_subject
+        contexts = (four.subject_composed.context, four.class_composed.context)
+        return primed(
+            self.models.denoiser,
+            contexts,
+            (share, 1 - share),
+            self.empty,
+            noise,
+            steps=self.own.prime_steps,
+            guidance=self.guidance,
+        )
+
+    def shown(self, four: Four, start: Start) -> tuple[Tensor, Tensor]:
+        """Pictures (B, 3, S, S) that the composed prompts make of a start: the person's, and the class's."""
+        denoiser, timesteps = self.models.denoiser, start.timesteps
+        noisy = denoiser.noisy(start.clean, start.noise, timesteps)
+        empty = self.empty.expand(len(noisy), -1, -1)
+        clean = []
+        for spoken in (four.subject_composed, four.class_composed):
+            said = guided(denoiser, noisy, timesteps, [spoken.context], [1.0], empty, self.guidance)
+            clean.append(denoiser.clean(noisy, said, timesteps))
+        one, other = self.decoded(torch.cat(clean)).chunk(2)
+        return one, other
+
+    # what is asked
+
+    def denoised(self, batch: Batch, four: Four, start: Start, count: int) -> dict[str, Tensor]:
+        """Terms (B,) by name, means over `count` denoising steps; each branch keeps to its own latents."""
+        denoiser, noise, timesteps = self.models.denoiser, start.noise, start.timesteps
+        clean = Branches(*[start.clean] * 4)
+        found: list[dict[str, Tensor]] = []
+        for step in range(count):
+            noisy = Branches(*(denoiser.noisy(one, noise, timesteps) for one in clean))
+            said, layers = self.said(four, noisy, timesteps)
+            clean = Branches(*(denoiser.clean(a, b, timesteps) for a, b in zip(noisy, said, strict=True)))
+            if step == 0:
+                face = self.face(clean.single)
+            found.append(self.layer_terms(layers, face) | self.target_term(said, face))
+            if step + 1 < count:
+                seeds = derived(derived(batch.seeds, _NEXT), step)
+                timesteps = next_levels(timesteps, uniform(seeds, 1)[:, 0].to(noise), count)
+                noise = normal(derived(seeds, 1), *noise.shape[1:]).to(noise)
+                clean = Branches(*(one.detach() for one in clean))
+        terms = {name: torch.stack([one[name] for one in found]).mean(0) for name in found[0]}
+        return terms | self.identity_term(batch, clean.composed)
+
+    def said(
+        self, four: Four, noisy: "Branches", timesteps: Tensor
+    ) -> tuple["Branches", dict[str, FourSeen]]:
+        """What the UNet says in each branch, and what its layers show; gradients in the composed one."""
+        denoiser, capture = self.models.denoiser, self.capture
+        spoken = (four.subject_single, four.class_single, four.class_composed)
+        with capture or nullcontext():
+            with torch.no_grad():
+                contexts = torch.cat([one.context for one in spoken])
+                given = torch.cat([noisy.single, noisy.class_single, noisy.class_composed])
+                one, two, three = denoiser.predict(given, timesteps.repeat(3), contexts).float().chunk(3)
+                kept = capture.take() if capture else {}
+                places = torch.cat([one.places for one in spoken])
+                fixed = {name: seen(layer, places).parts(3) for name, layer in kept.items()}
+            composed = four.subject_composed
+            guess = denoiser.predict(noisy.composed, timesteps, composed.context).float()
+            kept = capture.take() if capture else {}
+            own = {name: seen(layer, composed.places) for name, layer in kept.items()}
+        layers = {name: (fixed[name][0], own[name], fixed[name][1], fixed[name][2]) for name in own}
+        return Branches(one, guess, two, three), layers
+
+    def layer_terms(self, layers: Mapping[str, FourSeen], face: Tensor) -> dict[str, Tensor]:
+        """The terms of captured layers, (B,) each; those that count."""
+        if self.capture is None:
+            return {}
+        wanted = self.own.weights.of_layers
+        each = {name: layer_terms(*four, face) for name, four in layers.items()}
+        summed = over_layers(each, self.capture.weights)
+        return {name: summed[name] for name in wanted}
+
+    def target_term(self, said: "Branches", face: Tensor) -> dict[str, Tensor]:
+        """How far the composed branch is from the class's and what the person adds, (B,)."""
+        if not self.own.weights.target:
+            return {}
+        wanted = delta_target(said.single, said.class_single, said.class_composed, face)
+        return {"target": (said.composed - wanted).square().mean((1, 2, 3))}
+
+    def identity_term(self, batch: Batch, clean: Tensor) -> dict[str, Tensor]:
+        """How unlike the person the composed picture is, (B,)."""
+        if self.recognizer is None:
+            return {}
+        pictures, seeds = self.decoded(clean), derived(batch.seeds, _FACE)
+        values, _ = unlike(self.recognizer, pictures, batch.faces, self.mean_face, seeds)
+        return {"identity": values}
+
+    @torch.no_grad()
+    def face(self, clean: Tensor) -> Tensor:
+        """Where the face is in the person's single picture: (B, 1, h, w) in 0..1."""
+        pictures = self.decoded(clean)
+        landmarks, rows = landmarks_in(pictures)
+        size, side = pictures.shape[-1], (clean.shape[-2], clean.shape[-1])
+        return face_places(landmarks, rows, len(clean), size, side).to(clean.device)
+
+    def decoded(self, latents: Tensor) -> Tensor:
+        """Latents (B, C, h, w) at the UNet's scale -> pictures (B, 3, S, S), about -1..1, in float32."""
+        vae = self.models.denoiser.vae
+        shift = getattr(vae.config, "shift_factor", None) or 0.0
+        pictures: Tensor = vae.decode((latents / vae.config.scaling_factor + shift).to(vae.dtype)).sample
+        return pictures.float()
+
+
+class Branches(NamedTuple):
+    """Tensors (B, C, h, w) of the person's single and composed prompt and of the class's."""
+
+    single: Tensor
+    composed: Tensor
+    class_single: Tensor
+    class_composed: Tensor
+
+
+def open_judge(models: Models) -> Judge | None:
+    """The stack's CLIP. Raises ConfigError: it has none."""
+    if "clip" not in models.stack.roles:
+        raise ConfigError(
+            f'compose.candidates: the filter needs a CLIP, and stack "{models.stack.name}" has no role '
+            '"clip". Use a stack that has one, or compose.candidates=0'
+        )
+    return Judge.open(models.stack.path("clip"), models.device)
+
+
+def _words(prompt: str, word: str) -> str:
+    return prompt.replace(SUBJECT, with_article(word))
