@@ -19,6 +19,7 @@ from adaface.mini import models, plan
 from adaface.mini.card import write_card
 from adaface.mini.starting import WORLD
 from adaface.mini.world.data import TRAIN, FacePack, load_full
+from adaface.mini.world.facts import ACCESSORIES, BACKGROUNDS, STYLES, unseen_pairs
 from adaface.mini.world.geometry import SIZE
 from adaface.pipelines.manifest import Part
 from adaface.pipelines.stack import write_manifest
@@ -46,8 +47,22 @@ SETTINGS: dict[str, Any] = {
         "a photo of <person> in a meadow",
         "a pencil sketch of <person>",
         "a photo of <person> wearing a red cap under a night sky",
-        "a sepia photo of <person> in front of a striped wall",
+        "an oil painting of <person> in front of a brick wall",
     ],
+    "compositions": {  # of this world, for stage 2: never a pair that training does not show
+        "single": ["a photo of {subject}"],
+        "phrasings": [
+            "{a_style} of {subject}{wear}{scene}",
+            "{a_style} of {subject}{wear}, {scene}",
+            "{subject}{wear}{scene}, {style}",
+        ],
+        "parts": {
+            "style": {"share": 0.4, "plain": STYLES[0], "words": list(STYLES[1:])},
+            "wear": {"share": 0.5, "words": list(ACCESSORIES[1:])},
+            "scene": {"share": 0.65, "words": list(BACKGROUNDS[1:])},
+        },
+        "never": [list(pair) for pair in unseen_pairs()],
+    },
 }
 
 ROLES = {
