@@ -112,6 +112,17 @@ def test_every_template_comes(shared):
     )
 
 
+def test_validation_asks_the_teacher_about_photos_once(shared):
+    recipe = shared("random", rollout_steps=[7], rollout_shares=[1])
+    told = [recipe.step.coins(-k, step_generator(0, -k), 0.0) for k in range(20)]
+    assert {(coin["kind"], coin["teacher"], coin["rollout"]) for coin in told} == {("real", True, 1)}
+
+
+def test_the_kind_of_a_step_is_its_number_of_denoising_steps(shared):
+    recipe = shared("near", rollout_steps=[3], rollout_shares=[1])
+    assert recipe.kind(plan_of(recipe)) == "denoising steps: 3"
+
+
 # who
 
 

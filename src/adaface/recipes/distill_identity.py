@@ -131,14 +131,19 @@ class IdentityStep(Step):
         return self.teacher.frozen
 
     def coins(self, step: int, generator: Generator, share: float) -> dict[str, Coin]:
-        """Which people, whose word is the target, how many denoising steps, which words."""
-        config = self.config
+        """Which people, whose word is the target, how many denoising steps, which words.
+
+        Plans of validation (no step of the run: below 1) ask the teacher about photos, once: the error to the
+        true noise is so much larger that nothing else would be seen beside it.
+        """
+        config, validating = self.config, step < 1
         kind, target, rollout = torch.rand(3, generator=generator).tolist()
         template = int(torch.randint(len(config.templates), (1,), generator=generator))
         (own,) = seeds(generator, 1)
         near = config.random_share + (1 - config.random_share) * config.near_share
         who = RANDOM if kind < config.random_share else NEAR if kind < near else REAL
-        taught = who != REAL or target < config.teacher_share
+        who = REAL if validating else who
+        taught = who != REAL or target < config.teacher_share or validating
         first, last = config.raised
         layers = (
             np.random.default_rng(own).dirichlet(config.layer_dirichlet) if config.layer_dirichlet else ()
@@ -146,7 +151,7 @@ class IdentityStep(Step):
         return {
             "kind": who,
             "teacher": taught,
-            "rollout": _chosen(config.rollouts, rollout) if taught else 1,
+            "rollout": _chosen(config.rollouts, rollout) if taught and not validating else 1,
             "raised": first + (last - first) * share,
             "template": template,
             "layers": [float(weight) for weight in layers],
@@ -155,6 +160,10 @@ class IdentityStep(Step):
     def rows(self, rows: tuple[int, ...], coins: Mapping[str, Coin]) -> tuple[int, ...]:
         """Of people near to one, the first photo for all samples."""
         return rows[:1] * len(rows) if coins["kind"] == NEAR else rows
+
+    def kind(self, plan: StepPlan) -> str:
+        """By the number of denoising steps."""
+        return f"denoising steps: {plan.coins['rollout']}"
 
     def __call__(self, plan: StepPlan, batch: Batch) -> dict[str, Tensor]:
         """The teacher's denoising steps, and the student's error at each of them."""

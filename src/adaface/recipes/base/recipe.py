@@ -59,6 +59,10 @@ class Step(ABC):
         """
         return rows
 
+    def kind(self, plan: StepPlan) -> str:
+        """What kind of step a plan is of, in words: steps of one kind take alike in memory and time."""
+        return "step"
+
     @abstractmethod
     def __call__(self, plan: StepPlan, batch: Batch) -> dict[str, Tensor]:
         """Named scalar terms, weighted, each a mean over the batch's samples; their sum is minimised."""
@@ -93,6 +97,10 @@ class PhotoRecipe:
         rows, own = self.photos.draw(generator)
         coins = self.step.coins(step, generator, share)
         return StepPlan(step=step, rows=self.step.rows(rows, coins), seeds=own, coins=coins)
+
+    def kind(self, plan: StepPlan) -> str:
+        """The kind of a plan's step, in words."""
+        return self.step.kind(plan)
 
     def prepare(self, plan: StepPlan, part: Part) -> None:
         """Begin to read the samples in the background."""
