@@ -1,22 +1,17 @@
 """The reconstruct recipe killed while it saves, again and again; for the test, in a process of its own."""
 
-import os
-import random
-import signal
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import torch
-import torch._dynamo  # each child would import it with its first update
-
 from adaface.recipes.base.recipe import PhotoRecipe
 from adaface.recipes.run import resume, train
-from adaface.training import checkpoint, metrics
+from adaface.training import checkpoint
 from adaface.training.config import Layer
 from adaface.training.distributed import ONE
+from killing import killed
 from tiny_recipe import small
 
 SETTINGS = {
@@ -39,28 +34,17 @@ def go(stack: Path, faces: Path, run: Path) -> None:
 
 def main(stack: Path, faces: Path, out: Path, kills: int) -> None:
     """Prints how far each child came, and what its kill left beside the whole checkpoints."""
-    run, dice, export = out / "killed", random.Random(0), PhotoRecipe.export
-    torch.set_num_threads(1)
-    metrics.git_state = lambda: None  # asking git takes longer than all the rest
-    for _ in range(kills):
-        saving, begins = os.pipe()  # a byte for each export that begins
-        child = os.fork()
-        if child == 0:
+    run, export = out / "killed", PhotoRecipe.export
 
-            def told(recipe, folder, begins=begins):
-                os.write(begins, b".")
-                export(recipe, folder)
+    def child(begins: Callable[[], object]) -> None:
+        def told(recipe: PhotoRecipe, folder: Path) -> None:
+            begins()
+            export(recipe, folder)
 
-            PhotoRecipe.export = told
-            go(stack, faces, run)
-            os._exit(0)
-        for _ in range(dice.randint(2, 3)):  # the first one is that of the start
-            os.read(saving, 1)
-        time.sleep(dice.uniform(0, 0.02))
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        os.close(saving)
-        os.close(begins)
+        PhotoRecipe.export = told
+        go(stack, faces, run)
+
+    for _ in killed(child, kills, saves=(2, 3), wait=0.02):  # the first save is that of the start
         for folder in checkpoint.checkpoints(run):
             checkpoint.verify(folder)
         last = checkpoint.latest(run)
