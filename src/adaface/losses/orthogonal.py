@@ -37,8 +37,3 @@ def weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
     """Mean of values (B, N), weighted by (B, N) >= 0, of each sample: (B,); 0 where nothing has a weight."""
     weight = weight.to(values.dtype)
     return (values * weight).sum(-1) / weight.sum(-1).clamp_min(EPSILON)
-
-
-def scaled_gradient(tensor: Tensor, scale: float) -> Tensor:
-    """The same numbers, with `scale` times the gradient; 0 lets none through."""
-    return tensor.detach() if scale == 0 else tensor * scale + tensor.detach() * (1 - scale)

@@ -1,8 +1,8 @@
 """The four prompts of a compositional step -> text features. Letters: B, T positions, D wide, K rows.
 
 A UNet that is to teach reads plain words: "a pencil sketch of a woman in a meadow". Where features are
-compared position by position, the class word's row is spread over the person's K positions (times 1 / sqrt(K), as the
-authors do), so that all later words have the same positions as in the person's prompt.
+compared position by position, the class word's row is spread over the person's K positions (times
+1 / sqrt(K), as the authors do), so that all later words stand where they do in the person's.
 """
 
 from collections.abc import Sequence
