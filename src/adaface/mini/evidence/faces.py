@@ -52,11 +52,15 @@ class Judge:
         margin, copied = np.zeros(len(looks)), np.full(len(looks), np.nan)
         for n in np.flatnonzero(found).tolist():
             face = next(largest)[None]
-            means = np.array([self.recogniser.compare(face, photos).mean() for photos in self.others])
+            means = np.array([self._likeness(face, photos) for photos in self.others])
             own = means[person[n]]
-            margin[n] = own - (means.sum() - own) / (len(means) - 1)
+            margin[n] = own - np.nanmean(np.delete(means, person[n]))
             copied[n] = self.recogniser.compare(face, self.given[person[n]][None]).item() - own
         return Likeness(found, margin, copied)
+
+    def _likeness(self, face: Floats, photos: Floats) -> float:
+        """Mean likeness of a face (1, D_id) to photos (R, D_id); nan to none."""
+        return float(self.recogniser.compare(face, photos).mean()) if len(photos) else float("nan")
 
 
 def own_judge(people: HeldOut, analyzer: FaceAnalyzer) -> Judge:
@@ -73,8 +77,8 @@ def second_judge(
 ) -> Judge:
     """Another recogniser, which looks at the packs' crops of 80 pixels.
 
-    Photos without a face fall out; for a given one, the person's first other photo stands in. tell: people
-    done, people in all.
+    Photos without a face fall out: without the given one, a person has no copy-paste, without any other no
+    margin. tell: people done, people in all.
     """
     images = people.pack.images.permute(0, 2, 3, 1).numpy()
     vectors: list[Floats] = []
@@ -82,8 +86,8 @@ def second_judge(
     for person, photos in enumerate(rows):
         looks = [look(Image.fromarray(images[row]), analyzer) for row in photos]
         faces = recogniser.embed([Look(one.pixels, one.faces[:1]) for one in looks])
-        given = faces[0] if len(faces[0]) else faces[1]
-        vectors.append(np.concatenate([given[:1], *faces[1:]]))
+        given = faces[0] if len(faces[0]) else np.full((1, faces[0].shape[-1]), np.nan, np.float32)
+        vectors.append(np.concatenate([given, *faces[1:]]))
         tell(person + 1, len(rows))
     return Judge(recogniser, np.stack([v[0] for v in vectors]), [v[1:] for v in vectors])
 

@@ -65,7 +65,7 @@ def _tables(result: "Evidence") -> Iterator[str]:
 
 def _shares(result: "Evidence") -> str:
     """How much a row keeps of the other's margin, and closes of its text gap to the class prompt."""
-    kept = [column for column in result.columns if column.key.startswith(MARGIN)]
+    kept = [column for column in result.columns if MARGIN in column.key]
     closed = [column for column in result.columns if column.key.startswith(TEXT)]
     lines = [
         [row.name, row.against.other, *_cells(kept, row.against.kept), *_cells(closed, row.against.closed)]

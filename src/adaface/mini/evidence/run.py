@@ -11,7 +11,7 @@ import numpy as np
 
 from adaface.errors import ConfigError
 from adaface.evaluation.scores.recognisers import FaceComparer
-from adaface.evaluation.statistics import Row, interval
+from adaface.evaluation.statistics import Row
 from adaface.files import write_atomic, write_text
 from adaface.mini.evidence.bench import COPY, Bench, open_bench
 from adaface.mini.evidence.design import PLAIN, SEEN, SPLITS, UNSEEN, Design, cells_of
@@ -20,7 +20,7 @@ from adaface.mini.evidence.page import page
 from adaface.mini.evidence.photo import show_photo
 from adaface.mini.evidence.pictures import Sheets, models_digest
 from adaface.mini.evidence.rows import CLASS_PROMPT, TEACHER, RowSource, row_sources
-from adaface.mini.evidence.table import Against, Column, Figure, against, figures, plain
+from adaface.mini.evidence.table import Against, Column, Figure, against, figures, mean_of, plain
 from adaface.mini.people import held_out
 from adaface.pipelines.devices import choose_device
 from adaface.pipelines.personalizer import Personalizer
@@ -158,13 +158,14 @@ def _result(
         stack=request.stack.name,
         columns=columns,
         rows=rows,
-        possible={key: Figure(*interval(row[~np.isnan(row)])) for key, row in possible.items()},
-        copied={
-            f"{COPY}{end}": Figure(*interval(row[~np.isnan(row)]))
-            for end, row in bench.reconstructed(COPY).items()
-        },
+        possible=_figures(possible),
+        copied=_figures({f"{COPY}{end}": row for end, row in bench.reconstructed(COPY).items()}),
         notes=request.notes,
     )
+
+
+def _figures(values: Mapping[str, Row]) -> dict[str, Figure]:
+    return {key: figure for key, row in values.items() if (figure := mean_of(row)) is not None}
 
 
 def _other(request: Request, before: list[str], source: RowSource) -> str | None:

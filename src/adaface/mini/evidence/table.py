@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from adaface.evaluation.statistics import Row, interval, share
+from adaface.evaluation.statistics import Row, interval, share, widened
 
 Values = Mapping[str, Row]  # column -> (P,), nan where a person has none
 
@@ -53,46 +53,54 @@ class Against:
 
 def figures(values: Values, possible: Values, columns: Sequence[Column]) -> dict[str, Figure]:
     """The columns of a row; those that it has no values for are left out."""
-    found = {}
-    for column in columns:
-        if (figure := _figure(values.get(column.key), possible, column)) is not None:
-            found[column.key] = figure
-    return found
+    return _there({column.key: _figure(values.get(column.key), possible, column) for column in columns})
 
 
 def against(
     name: str, row: Values, other: Values, words: Values, possible: Values, columns: Sequence[Column]
 ) -> Against:
     """A row against another, called `name`; words: values of the class prompt."""
-    differences, kept, closed = {}, {}, {}
-    for column in columns:
-        key = column.key
-        if key not in row or key not in other:
-            continue
-        if (figure := _figure(row[key] - other[key], possible, column)) is not None:
-            differences[key] = figure
-        if key.startswith("margin"):
-            kept[key] = Figure(*share(*_known(row[key], other[key])))
-        if key.startswith("text") and key in words:
-            closed[key] = Figure(*share(*_known(row[key] - other[key], words[key] - other[key])))
-    return Against(name, differences, kept, closed)
+    pairs = {column: (row[column.key], other[column.key]) for column in columns
+             if column.key in row and column.key in other}  # fmt: skip
+    differences = {
+        column.key: _figure(own - before, possible, column) for column, (own, before) in pairs.items()
+    }
+    kept = {
+        column.key: share_of(own, before) for column, (own, before) in pairs.items() if "margin" in column.key
+    }
+    closed = {
+        column.key: share_of(own - before, words[column.key] - before)
+        for column, (own, before) in pairs.items()
+        if column.key.startswith("text") and column.key in words
+    }
+    return Against(name, _there(differences), _there(kept), _there(closed))
+
+
+def _there(figures: Mapping[str, Figure | None]) -> dict[str, Figure]:
+    return {key: figure for key, figure in figures.items() if figure is not None}
 
 
 def _figure(part: Row | None, possible: Values, column: Column) -> Figure | None:
     if part is None:
         return None
-    whole = None if column.whole is None else possible[column.whole]
-    if np.isnan(part).all():
-        return None
-    if whole is None:
-        return Figure(*interval(part[~np.isnan(part)]))
-    return Figure(*share(*_known(part, whole)))
+    return mean_of(part) if column.whole is None else share_of(part, possible[column.whole])
 
 
-def _known(part: Row, whole: Row) -> tuple[Row, Row]:
-    """Those people who have both."""
+def mean_of(values: Row) -> Figure | None:
+    """The mean of values (P,); None where nobody has any, or one person alone."""
+    known = values[~np.isnan(values)]
+    return Figure(*widened(interval(known), len(known))) if len(known) > 1 else None
+
+
+def share_of(part: Row, whole: Row) -> Figure | None:
+    """The mean of one as a share of the mean of the other, over the people who have both.
+
+    None where there is nothing to have a share of, or one person alone.
+    """
     both = ~(np.isnan(part) | np.isnan(whole))
-    return part[both], whole[both]
+    if both.sum() < 2 or whole[both].mean() <= 0:
+        return None
+    return Figure(*widened(share(part[both], whole[both]), int(both.sum())))
 
 
 def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

@@ -1,0 +1,74 @@
+"""Figures of rows: shares of what is possible, paired differences, what is kept and closed; the page."""
+
+import numpy as np
+import pytest
+
+from adaface.evaluation.statistics import interval
+from adaface.mini.evidence.table import Column, Figure, against, figures, markdown, mean_of, share_of
+
+MARGIN = Column("margin", "margin", "margin", "likeness")
+FOUND = Column("found", "found", None, "faces")
+TEXT = Column("text", "text", "text", "words")
+COLUMNS = (MARGIN, FOUND, TEXT)
+POSSIBLE = {"margin": np.array([0.4, 0.6]), "text": np.array([0.8, 0.8])}
+
+
+def test_a_margin_is_a_share_of_the_possible_one_and_a_plain_column_is_as_it_is():
+    row = {"margin": np.array([0.1, 0.3]), "found": np.array([1.0, 0.5])}
+    found = figures(row, POSSIBLE, COLUMNS)
+    assert found["margin"].value == pytest.approx(0.4)  # 0.2 of 0.5
+    assert found["found"].value == pytest.approx(0.75)
+    assert "text" not in found
+
+
+def test_differences_are_taken_person_by_person():
+    """Means alone would have wide intervals: here everybody gains the same."""
+    before = {"found": np.array([0.1, 0.9, 0.2, 0.7])}
+    row = {"found": before["found"] + 0.1}
+    change = against("before", row, before, {}, {}, COLUMNS)
+    assert change.other == "before"
+    assert (change.differences["found"].low, change.differences["found"].high) == pytest.approx((0.1, 0.1))
+    assert change.differences["found"].sure
+
+
+def test_kept_and_closed_are_of_the_other_row_and_of_its_gap_to_the_class_prompt():
+    before = {"margin": np.array([0.2, 0.4]), "text": np.array([0.4, 0.4])}
+    row = {"margin": np.array([0.18, 0.36]), "text": np.array([0.55, 0.55])}
+    words = {"text": np.array([0.7, 0.7])}
+    change = against("before", row, before, words, POSSIBLE, COLUMNS)
+    assert change.kept["margin"].value == pytest.approx(0.9)
+    assert change.closed["text"].value == pytest.approx(0.5)
+    assert change.differences["text"].value == pytest.approx(0.15 / 0.8)
+    assert "text" not in change.kept and "margin" not in change.closed
+
+
+def test_a_gap_that_is_not_there_cannot_be_closed():
+    before, row = {"text": np.array([0.7, 0.7])}, {"text": np.array([0.8, 0.8])}
+    change = against("before", row, before, {"text": np.array([0.6, 0.6])}, POSSIBLE, COLUMNS)
+    assert change.closed == {}
+
+
+def test_people_without_a_value_fall_out_of_both():
+    part, whole = np.array([0.2, np.nan, 0.4]), np.array([1.0, 9.0, 1.0])
+    assert share_of(part, whole).value == pytest.approx(0.3)
+    assert mean_of(part).value == pytest.approx(0.3)
+
+
+def test_one_person_says_nothing_of_people():
+    assert mean_of(np.array([0.5, np.nan])) is None
+    assert share_of(np.array([0.5]), np.array([1.0])) is None
+
+
+def test_intervals_of_few_people_are_wider_than_their_bootstrap():
+    values = np.array([0.1, 0.4, 0.6, 0.7])
+    _, low, high = interval(values)
+    assert mean_of(values).low < low and mean_of(values).high > high
+
+
+@pytest.mark.parametrize(("low", "high", "sure"), [(0.1, 0.2, True), (-0.2, -0.1, True), (-0.1, 0.2, False)])
+def test_a_figure_is_sure_if_its_interval_lies_on_one_side(low, high, sure):
+    assert Figure(0.15, low, high).sure is sure
+
+
+def test_a_table_has_a_line_a_row():
+    assert markdown(["", "a"], [["x", "1"]]) == "|  | a |\n| --- | --- |\n| x | 1 |"
