@@ -4,9 +4,10 @@ python benchmarks/random_ids.py --data FACES [--people 48] [--stack mini]
 
 FACES is a folder of `adaface prepare`. The stack's ID teacher draws people of each distribution: unit vectors
 of the whole sphere, the Gaussian fitted to the data's ID embeddings, the one fitted to the stack's strangers,
-and real people. Told of each: pictures with a face; likeness of the drawn face to the ID that was asked for,
-minus its likeness to the IDs of the others (what a picture says of its person); how far the IDs point the
-same way (mean cosine of two). Real people say what can be reached. Ends with one JSON line.
+and real people. Told of each: how much the teacher's word on noise changes when it is told of another of
+them (mean square, at two noise levels); how far the IDs point the same way (mean cosine of two); pictures
+with a face; likeness of the drawn face to the ID that was asked for, minus its likeness to the IDs of the
+others. The best distribution is the one whose figures are those of real people. Ends with one JSON line.
 """
 
 import argparse
@@ -24,6 +25,8 @@ from adaface.evaluation.face_similarity import strangers_of
 from adaface.evaluation.run.synthetic import Teacher
 from adaface.identity.strangers import IdDistribution
 
+LEVELS = (600, 900)  # timesteps
+
 
 def people_of(data: FaceDataset, known: Tensor | None, count: int) -> dict[str, Tensor]:
     """ID embeddings (count, D_id) by the name of where they come from."""
@@ -35,7 +38,20 @@ def people_of(data: FaceDataset, known: Tensor | None, count: int) -> dict[str, 
     ids = {name: distribution(noise) for name, distribution in made.items()}
     numbers = np.linspace(0, len(data.people) - 1, min(count, len(data.people))).astype(int)
     first = [int(data.rows_of(int(number))[0]) for number in numbers]
+    people = IdDistribution.fitted(torch.cat([rows, known])) if known is not None else None
+    ids |= {"both": people(noise)} if people else {}
     return {**ids, "real": torch.from_numpy(np.array(data.id_embeddings[first]))}
+
+
+@torch.no_grad()
+def changes(teacher: Teacher, ids: Tensor) -> dict[str, float]:
+    """Mean squares between what is said of the same noise of one ID embedding (N, D_id) and of the next."""
+    unet, prompter = teacher.pipe.unet, teacher.personalizer.id_prompter
+    context = prompter.context(ids, teacher.length)
+    shape = (1, unet.config.in_channels, unet.config.sample_size, unet.config.sample_size)
+    noise = torch.randn(shape, generator=torch.Generator().manual_seed(0)).expand(len(ids), -1, -1, -1)
+    said = {level: unet(noise, level, context).sample for level in LEVELS}
+    return {f"change_{at}": round(float((s - s.roll(1, 0)).square().mean()), 4) for at, s in said.items()}
 
 
 def figures(teacher: Teacher, ids: Tensor) -> dict[str, float]:
@@ -67,6 +83,7 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--stack", default="mini")
     parser.add_argument("--people", type=int, default=48)
+    parser.add_argument("--no-draw", dest="draw", action="store_false", help="the changes alone: seconds")
     given = parser.parse_args()
     torch.set_num_threads(1)
     personalizer = Personalizer.from_pretrained(given.stack, device="cpu")
@@ -75,8 +92,8 @@ def main() -> None:
     started, report = time.perf_counter(), {}
     rows = None if known is None else torch.from_numpy(np.array(known, dtype=np.float32))
     for name, ids in people_of(data, rows, given.people).items():
-        report[name] = figures(teacher, ids)
-        print(name, report[name])
+        report[name] = {**changes(teacher, ids), **(figures(teacher, ids) if given.draw else {})}
+        print(name, report[name], flush=True)
     seconds = round(time.perf_counter() - started, 1)
     about = {"samples": len(data), "people": len(data.people), "stack": given.stack}
     print(json.dumps({"date": str(date.today()), **about, "drawn": report, "seconds": seconds}))

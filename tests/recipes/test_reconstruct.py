@@ -115,6 +115,26 @@ def test_some_steps_bring_the_loss_of_the_same_draw_down(opened):
     assert recipe.validate() < before
 
 
+def test_pictures_become_latents_when_they_are_asked_for_and_once(recipe, monkeypatch):
+    plan, asked = plan_of(recipe), []
+    denoiser = recipe.models.denoiser
+    encode = denoiser.encode
+    monkeypatch.setattr(denoiser, "encode", lambda *given: asked.append(1) or encode(*given))
+    pairs = zip(plan.rows, plan.seeds, strict=True)
+    batch = recipe.photos.batch([recipe.photos.read(row, seed) for row, seed in pairs])
+    assert not asked
+    assert batch.latents is batch.latents
+    assert len(asked) == 1
+
+
+def test_the_foreground_is_the_person_alone(recipe):
+    plan = plan_of(recipe)
+    batch = recipe.photos.batch([recipe.photos.read(plan.rows[0], plan.seeds[0])])
+    background = recipe.config.background_weight
+    assert_close(batch.weight, batch.foreground + background * (batch.valid - batch.foreground))
+    assert 0 < batch.foreground.sum() < batch.valid.sum()
+
+
 def test_validating_twice_gives_the_same_number(recipe):
     assert recipe.validate() == recipe.validate()
 
@@ -138,6 +158,17 @@ def test_a_filled_prompt_is_what_the_command_line_would_make_of_it(recipe):
         assert_close(feature[None], stock.prompt_embeds)
 
 
+def test_a_prompt_is_read_with_layer_weights_of_its_own_or_the_stack_s(recipe):
+    prompts, rows = recipe.models.denoiser.prompts, torch.zeros(1, 16, 128)
+    usual, other = (prompts(["a {subject}"], rows, weights) for weights in (None, (1.0, 3.0)))
+    assert_close(prompts(["a {subject}"], rows, prompts.layer_weights), usual)
+    assert (other - usual).abs().max() > 0.01
+    stock = embed_prompt(
+        prompts.text, prompts.tokenizer, "a <person>", {"person": rows[0]}, layer_weights=(1.0, 3.0)
+    )
+    assert_close(other, stock.prompt_embeds)
+
+
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
 def test_the_target_is_what_leads_back_to_the_clean_latents(opened, kind):
     denoiser = opened().models.denoiser
@@ -148,6 +179,7 @@ def test_the_target_is_what_leads_back_to_the_clean_latents(opened, kind):
     denoiser.scheduler.set_timesteps(1000)
     back = denoiser.scheduler.step(target, 400, noisy).pred_original_sample
     assert_close(back, clean, rtol=1e-3, atol=1e-3)
+    assert_close(denoiser.clean(noisy, target, level), clean, rtol=1e-3, atol=1e-3)
 
 
 def test_photos_of_another_size_are_brought_to_the_base_s(opened, tmp_path):
