@@ -5,7 +5,8 @@ our own (`train_steps/original.py`): float32 weights with TF32 products, attenti
 whole UNet computed twice, ID embeddings and latents computed in the step, each prompt encoded sixteen times,
 teacher and student one after the other. Weights are random, photos drawn: time and memory depend on
 shapes alone. Cases: identity distillation over 1 and 3 denoising steps, and a compositional step. An image
-is a photo that a step learns from; of several denoising steps the original keeps a part of the batch.
+is a noisy picture that the student is asked about (where a step has several denoising steps the original
+keeps a part of its batch and of the steps); of a compositional step, one person's four prompts.
 
     python benchmarks/train_step.py                            # CPU, narrow shapes: some three minutes
     python benchmarks/train_step.py --shape sd15 --batch 8     # GPU: SD-1.5's shapes; bf16, channels last
@@ -46,39 +47,38 @@ PEAKS = {
 
 @dataclass(frozen=True)
 class Way:
-    """One way, ready to step. images: that a step learns from."""
+    """One way, ready to step. images: that a step learns from. faces: seconds spent on finding faces."""
 
     step: Callable[[], float]
     images: int
     close: Callable[[], None]
-    faces: Callable[[], float] = lambda: 0.0  # seconds spent on finding and recognising faces
+    faces: Callable[[], float] = lambda: 0.0
 
 
 def opened(name: str, case: str, given: argparse.Namespace, folder: Path) -> Way:
     """Open one way for one case."""
     import torch
+    from train_steps.original import Original, asked, kept
+    from train_steps.original_composition import OriginalComposition
+    from train_steps.ours import Ours, settings
 
-    from train_steps.ours import Ours
+    from adaface.data.dataset import FaceDataset
+    from adaface.pipelines.stack import Stack
 
     device, steps = torch.device(given.device), CASES[case]
-    ours = Ours(folder / "stack", folder / "faces", given.batch, steps, device)
+    config = settings(folder / "stack", folder / "faces", given.batch, steps, device)
     if name == "ours":
+        ours = Ours(config, device)
         if device.type == "cuda":
             ours.faster(channels_last=True, compiled=given.compile)
-        return Way(ours.step, given.batch, ours.close)
-    from train_steps import original
-
-    loop = ours.config.loop
-    ours.close()
-    del ours
-    made = original.opened(folder / "stack", folder / "faces", loop, device)
-    rows = list(range(given.batch))
-    images = 1 if steps == 0 else original.kept(given.batch, steps)
-
-    def step() -> float:
-        return made.composition(rows) if steps == 0 else made.identity(rows, steps)
-
-    return Way(step, images, lambda: None, lambda: made.seconds_in_faces)
+        return Way(ours.step, given.batch * max(1, steps), ours.close)
+    stack, dataset, rows = Stack.load(folder / "stack"), FaceDataset(folder / "faces"), range(given.batch)
+    if steps == 0:
+        two = OriginalComposition(stack, dataset, config.loop, device)
+        return Way(lambda: two.composition(rows), 2, lambda: None, lambda: two.seconds_in_faces)
+    one = Original(stack, dataset, config.loop, device)
+    images = kept(given.batch, steps) * asked(given.batch, steps)
+    return Way(lambda: one.identity(rows, steps), images, lambda: None, lambda: one.seconds_in_faces)
 
 
 def measured(case: str, given: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -180,9 +180,9 @@ def child(name: str, case: str, given: argparse.Namespace, folder: Path) -> dict
 def write_parts(folder: Path, given: argparse.Namespace) -> None:
     """The stack, the photos and their latents, unless they are there."""
     import torch
+    from train_steps.shapes import SHAPES, write_photos, write_stack
 
     from adaface.recipes.base.latents import encode_dataset
-    from train_steps.shapes import SHAPES, write_photos, write_stack
 
     shape, cuda = SHAPES[given.shape], given.device.startswith("cuda")
     if not (folder / "stack" / "stack.json").is_file():

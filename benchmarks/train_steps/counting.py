@@ -1,4 +1,4 @@
-"""Floating-point operations of whatever is done: matrix products, convolutions, attention; two a multiplication."""
+"""Floating-point operations of what is done: matrix products, convolutions, attention; two a product."""
 
 from typing import Any
 

@@ -9,7 +9,6 @@ teacher, with fused attention) is so here, on CUDA. Letters: B, K, T, D, C, h, w
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,7 @@ from adaface.pipelines.base import base_parts, ddim, load_base
 from adaface.pipelines.quiet import quiet
 from adaface.pipelines.stack import Stack
 from adaface.spec import ID_OFFSET
-from adaface.text.clip import TextEncoder, text_layers, text_parts
+from adaface.text.clip import TextEncoder
 from adaface.text.layers import last_hidden_states, mix
 from adaface.text.tokens import framed_ids, pad_id, piece_ids
 from adaface.training.optim import Optimizers
@@ -120,7 +119,7 @@ class Original:
         return latents, F.adaptive_avg_pool2d(masks, latents.shape[-2:])
 
     def subjects(self, id_prompt: Tensor) -> Tensor:
-        """ID prompt embeddings (B, K, D) -> subject embeddings (B, K, D), by all positions of the template."""
+        """ID prompt embeddings (B, K, D) -> subject embeddings (B, K, D), by all template positions."""
         words = piece_ids(self.tokenizer, "photo of a " + ", " * self.count)
         ids = torch.tensor([framed_ids(self.tokenizer, words, self.text.max_length)], device=self.device)
         own = slice(ID_OFFSET, ID_OFFSET + self.count)
@@ -175,6 +174,7 @@ class Original:
         """A step of identity distillation over so many denoising steps; several steps halve the batch, as
         there: ceil(B / n) samples are left. The loss.
         """
+        used = asked(len(rows), steps)
         rows = rows[: kept(len(rows), steps)]
         latents, weight = self.latents(rows)
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
@@ -185,7 +185,7 @@ class Original:
             subjects = self.subjects(id_prompt)
         contexts = self.contexts("a photo of a {}", subjects, len(rows))
         losses = []
-        for noisy, timesteps, target in shown[-max(1, min(steps, MOST // len(rows))) :]:
+        for noisy, timesteps, target in shown[-used:]:
             guess = self.unet(noisy, timesteps, contexts).sample
             losses.append(masked_mse(guess, target, weight).mean())
         return self.update(torch.stack(losses).sum() / len(losses) ** 0.5)
@@ -212,6 +212,6 @@ def kept(batch: int, steps: int) -> int:
     return -(-batch // steps)
 
 
-def opened(stack: Path, faces: Path, loop: LoopConfig, device: torch.device) -> Original:
-    """The original's way over a stack and a data set."""
-    return Original(Stack.load(str(stack)), FaceDataset(faces), loop, device)
+def asked(batch: int, steps: int) -> int:
+    """Of these denoising steps, those at which its student is asked."""
+    return max(1, min(steps, MOST // kept(batch, steps)))

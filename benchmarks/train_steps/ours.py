@@ -14,24 +14,28 @@ from adaface.training.step import Stepper
 # what differs from the reported runs: one kind of step at a time, and nothing beside the steps
 ALONE = {"init_from": "none", "validation": 0, "tensorboard": False, "samples": {"people": 0}}
 IDENTITY = {"random_share": 0.0, "near_share": 0.0, "teacher_share": 1.0, "rollout_shares": [1.0]}
+# as the original's: from a photo, one denoising step, its terms alone
+COMPOSITION: dict[str, Any] = {"compose_every": 1, "compose": {"denoising": 1}}
+
+
+def settings(stack: Path, faces: Path, batch: int, steps: int, device: torch.device) -> Any:
+    """The config of a kind of step; steps: of denoising, 0 is a compositional step."""
+    cuda = device.type == "cuda"
+    given: dict[str, Any] = {"stack": str(stack), "data": str(faces), "batch": batch, **ALONE}
+    given |= {"frozen": "bf16" if cuda else "fp32", "latents": "cached", "device": str(device)}
+    given |= {"loop": {"accumulate": 1, "precision": "bf16" if cuda else "fp32"}}
+    given |= COMPOSITION if steps == 0 else {**IDENTITY, "rollout_steps": [steps]}
+    return read_config("sd15/composition" if steps == 0 else "sd15/identity", Layer("benchmark", given))
 
 
 class Ours:
     """A recipe with its optimiser, and its steps one after the other."""
 
-    def __init__(self, stack: Path, faces: Path, batch: int, steps: int, device: torch.device) -> None:
-        """steps: of denoising; 0 is a compositional step."""
-        cuda = device.type == "cuda"
-        given: dict[str, Any] = {"stack": str(stack), "data": str(faces), "batch": batch, **ALONE}
-        given |= {"frozen": "bf16" if cuda else "fp32", "latents": "cached", "device": str(device)}
-        given |= {"loop": {"accumulate": 1, "precision": "bf16" if cuda else "fp32"}}
-        given |= COMPOSITION if steps == 0 else {**IDENTITY, "rollout_steps": [steps]}
-        preset = "sd15/composition" if steps == 0 else "sd15/identity"
-        self.config = read_config(preset, Layer("benchmark", given))
-        ranks = Ranks(device=device)
-        self.recipe = open_recipe(self.config, device)
-        self.stepper = Stepper(self.recipe, self.config.loop, ranks)
-        self.number, self.batch = 0, batch
+    def __init__(self, config: Any, device: torch.device) -> None:
+        """config: of `settings`."""
+        self.recipe = open_recipe(config, device)
+        self.stepper = Stepper(self.recipe, config.loop, Ranks(device=device))
+        self.number = 0
         self._plan = self._next()
 
     def step(self) -> float:
@@ -60,6 +64,3 @@ class Ours:
         for part in self.stepper.parts:
             self.recipe.prepare(plan, part)
         return plan
-
-
-COMPOSITION: dict[str, Any] = {}

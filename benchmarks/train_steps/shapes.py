@@ -1,7 +1,8 @@
-"""Parts for the benchmark of training steps: a stack of SD-1.5's architecture with random weights, and photos.
+"""Parts for the benchmark of training steps: a stack of SD-1.5's blocks with random weights, and photos.
 
-"sd15" has SD-1.5's sizes. "narrow" has a fifth of its channels, half its side and a small text encoder, so that a
-step takes seconds on one core while UNet, VAE and text encoder keep their shares of the work. "tiny" is for tests.
+"sd15" has SD-1.5's sizes. "narrow" has a fifth of its channels, half its side and a small text encoder, so
+that a step takes seconds on one core while UNet, VAE and text encoder keep their shares of the work. "tiny"
+is for tests.
 """
 
 import io
@@ -50,7 +51,7 @@ class Shape:
 SHAPES = {
     "sd15": Shape((320, 640, 1280, 1280), (128, 256, 512, 512), 768, 64),
     "narrow": Shape((64, 128, 256, 256), (24, 48, 96, 96), 144, 32, layers=3),
-    "tiny": Shape((32, 32, 64, 64), (8, 8, 16, 16), 144, 8, layers=3),
+    "tiny": Shape((32, 32, 64, 64), (8, 8, 16, 16), 144, 16, layers=3),
 }
 
 
@@ -95,7 +96,7 @@ def clip(shape: Shape) -> Any:
     ).eval()
 
 
-def write_stack(folder: Path, shape: Shape, dtype: torch.dtype, seed: int = 0) -> Path:
+def write_stack(folder: Path, shape: Shape, dtype: torch.dtype = torch.float32, seed: int = 0) -> Path:
     """Write base, ID prompter, a teacher with a UNet of its own, and a CLIP; all of random numbers."""
     torch.manual_seed(seed)
     with quiet():
@@ -116,7 +117,9 @@ def write_stack(folder: Path, shape: Shape, dtype: torch.dtype, seed: int = 0) -
         unet(shape).to(dtype).save_pretrained(folder / "teacher")
         clip(shape).to(dtype).save_pretrained(folder / "clip")
         tokenizer.save_pretrained(folder / "clip" / "tokenizer")
-    roles = {name: Part(name, licence=LICENCE) for name in ("base", "encoder", "id_prompter", "teacher", "clip")}
+    roles = {
+        name: Part(name, licence=LICENCE) for name in ("base", "encoder", "id_prompter", "teacher", "clip")
+    }
     roles["recognizer"] = Part(builtin="sface", licence="Apache-2.0")
     write_manifest(folder, name="random", roles=roles, settings=SETTINGS)
     return folder
