@@ -1,5 +1,7 @@
 """Photos that are scored as if they were drawn."""
 
+from typing import ClassVar
+
 import pytest
 from PIL import Image
 
@@ -30,6 +32,18 @@ def test_each_photo_has_the_scores_of_its_own_file_and_its_time_is_told_apart(wo
     assert brightness == {("ada", True): 1, ("ada", False): 0, ("ben", True): 0, ("ben", False): 1}
     assert clock.photos_s > 0 == clock.score_s
     assert Clock.of(clock.to_json()).photos_s == pytest.approx(clock.photos_s, abs=1e-3)
+
+
+def test_a_photo_that_stands_for_several_people_is_opened_once(world, tmp_path):
+    class Counted(Brightness):
+        images: ClassVar[list] = []
+
+        def __call__(self, cases):
+            self.images += [case.image for case in cases]
+            return super().__call__(cases)
+
+    score_anchors(tmp_path, Judge([Counted()], world, Clock()), 0)
+    assert (len(Counted.images), len({id(image) for image in Counted.images})) == (4, 2)
 
 
 def test_a_photo_that_cannot_be_read_is_left_out(world, tmp_path):

@@ -6,6 +6,7 @@ from PIL import Image
 
 import tiny_scores as tiny
 from adaface.evaluation.scores.clip import ClipScores
+from adaface.evaluation.scores.features import features
 from adaface.evaluation.text_match import ClipScorer
 from adaface.pipelines.stack import Stack
 
@@ -167,3 +168,16 @@ def test_the_shipped_model_prefers_what_a_picture_shows(astronaut):
     for right, wrong in zip(own, other, strict=True):
         assert right["clip_t"] > wrong["clip_t"]
         assert (right["retrieval"], wrong["retrieval"]) == (1, 0)
+
+
+def test_a_picture_that_comes_several_times_is_looked_at_once():
+    seen = []
+    one, other, broken = tiny.picture("red"), tiny.picture("blue"), tiny.broken()
+
+    def embed(images):
+        seen.extend(images)
+        return np.eye(2, dtype=np.float32)[: len(images)]
+
+    found = features([one, broken, other, one, broken], embed)
+    assert len(seen) == 2
+    assert [None if row is None else row.tolist() for row in found] == [[1, 0], None, [0, 1], [1, 0], None]

@@ -64,6 +64,19 @@ def test_of_several_faces_the_one_that_is_most_like_the_person_counts(scorer):
     assert several == pytest.approx(one, abs=1e-6)
 
 
+def test_a_picture_that_stands_for_two_people_is_looked_at_once_and_scored_for_each(people, monkeypatch):
+    image, analyzer = tiny.picture("red"), tiny.FakeAnalyzer()
+    cases = [tiny.case(image, "alice"), tiny.case(image), tiny.case(image, "bob")]
+    scorer = FaceScorer(analyzer)
+    scorer.begin(tiny.world(*people))
+    apart = [scorer([case])[0] for case in cases]
+    looks, faces = [], analyzer.faces
+    monkeypatch.setattr(analyzer, "faces", lambda pixels: looks.append(1) or faces(pixels))
+    assert scorer(cases) == apart
+    assert len(looks) == 1
+    assert apart[1]["face_found"] is None, "nobody is asked for"
+
+
 def test_two_people_are_scored_as_the_mean_of_each_with_their_own_face(scorer):
     (row,) = scores(scorer, tiny.case(tiny.picture("blue", "red"), "alice", "bob"))
     assert row["face_found"] == 1

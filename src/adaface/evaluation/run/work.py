@@ -1,7 +1,7 @@
 """The work of a run: pictures are drawn, saved, scored, part by part, and noted as soon as they are done."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -199,7 +199,8 @@ class Judge:
 
     def __call__(self, folder: Path, pictures: Sequence[Picture]) -> list[Picture]:
         """The pictures with their scores; one that cannot be read says so in `error` and has none."""
-        opened = [_open(folder, picture) for picture in pictures]
+        images = {file: _open(folder / file) for file in dict.fromkeys(one.file for one in pictures)}
+        opened = [_case(picture, images[picture.file]) for picture in pictures]
         cases = [one for one in opened if isinstance(one, Case)]
         scores = iter(self._scores(cases))
         return [replace(one.picture, scores=next(scores)) if isinstance(one, Case) else one for one in opened]
@@ -218,12 +219,18 @@ class Judge:
         return list(merged)
 
 
-def _open(folder: Path, picture: Picture) -> Case | Picture:
+def _open(path: Path) -> Image.Image | str:
+    """The picture, or why it cannot be opened."""
     try:
-        pixels = load_image(folder / picture.file)
+        return Image.fromarray(load_image(path))
     except ImageError as error:
-        return replace(picture, error=" ".join(str(error).split()), scores={})
-    return Case(replace(picture, error=""), Image.fromarray(pixels))
+        return " ".join(str(error).split())
+
+
+def _case(picture: Picture, image: Image.Image | str) -> Case | Picture:
+    if isinstance(image, str):
+        return replace(picture, error=image, scores={})
+    return Case(replace(picture, error=""), image)
 
 
 def score_all(book: Book, pictures: Sequence[Picture], judge: Judge) -> None:
@@ -231,18 +238,18 @@ def score_all(book: Book, pictures: Sequence[Picture], judge: Judge) -> None:
     current = [book.known[picture.key] for picture in pictures if picture.key in book.known]
     waiting = {one.group for one in current if not one.error and not judge.is_scored(one)}
     todo = [one for one in current if one.group in waiting]
-    for part in _whole_groups(todo):
+    for part in _parts(todo, lambda one: one.group):
         with judge.clock.counted("score_s"):
             judged = judge(book.folder, part)
             book.note(judged)
         judge.clock.scored += sum(not one.error for one in judged)
 
 
-def _whole_groups(pictures: Sequence[Picture]) -> Iterator[list[Picture]]:
-    """Parts of bounded size that tear no group of seeds apart."""
+def _parts(pictures: Sequence[Picture], key: Callable[[Picture], object]) -> Iterator[list[Picture]]:
+    """Parts of bounded size that tear no group of pictures of one `key` apart."""
     groups: dict[object, list[Picture]] = {}
     for picture in pictures:
-        groups.setdefault(picture.group, []).append(picture)
+        groups.setdefault(key(picture), []).append(picture)
     part: list[Picture] = []
     for group in groups.values():
         if part and len(part) + len(group) > SCORED_AT_ONCE:
@@ -290,7 +297,8 @@ def score_anchors(folder: Path, judge: Judge, seed: int) -> None:
     known = {(one.key, one.file): one for one in before if judge.is_scored(one)}
     new = [one for one in photos if (one.key, one.file) not in known]
     with judge.clock.counted("photos_s"):
-        judged = [one for part in _whole_groups(new) for one in judge(folder, part)]
+        parts = _parts(new, lambda one: one.file)  # who stands for several people is looked at once
+        judged = [one for part in parts for one in judge(folder, part)]
     known |= {(one.key, one.file): one for one in judged if not one.error}
     found = [known[one.key, one.file] for one in photos if (one.key, one.file) in known]
     write_text(path, "".join(map(line, found)))

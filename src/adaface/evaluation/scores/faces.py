@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from PIL import Image
 
 from adaface.errors import ImageError
 from adaface.evaluation.face_similarity import FaceMatch, percentile
@@ -54,17 +55,22 @@ class FaceScorer:
     def __call__(self, cases: Sequence[Case]) -> list[Scores]:
         """Scores of each picture; all None where it cannot be read, or shows no person by its prompt."""
         shown = [[name for name in case.picture.subjects if name in self._people] for case in cases]
-        looks = [self._look(case) if people else None for case, people in zip(cases, shown, strict=True)]
-        seen = [one for one in looks if one is not None]
-        rows = zip(*(recogniser.embed(seen) for recogniser in self._recognisers), strict=True)
+        # a picture that comes several times is looked at once
+        images = {id(case.image): case.image for case, people in zip(cases, shown, strict=True) if people}
+        looks = {key: one for key, image in images.items() if (one := self._look(image)) is not None}
+        seen = list(looks.values())
+        vectors = zip(*(recogniser.embed(seen) for recogniser in self._recognisers), strict=True)
+        faces = dict(zip(looks, vectors, strict=True))
         return [
-            self._scores([], []) if one is None else self._scores(people, next(rows))
-            for one, people in zip(looks, shown, strict=True)
+            self._scores(people, faces[id(case.image)])
+            if people and id(case.image) in faces
+            else self._scores([], [])
+            for case, people in zip(cases, shown, strict=True)
         ]
 
-    def _look(self, case: Case) -> Look | None:
+    def _look(self, image: Image.Image) -> Look | None:
         try:
-            return look(case.image, self._analyzer)
+            return look(image, self._analyzer)
         except ImageError:
             return None
 

@@ -17,12 +17,16 @@ Embed = Callable[[Sequence[Image.Image]], Floats]  # N pictures -> unit features
 
 
 def features(images: Sequence[Image.Image], embed: Embed) -> list[Floats | None]:
-    """Unit features (E,) of each picture, BATCH at a time; None where it cannot be read."""
-    opened = [_readable(image) for image in images]
-    whole = [image for image in opened if image is not None]
+    """Unit features (E,) of each picture, BATCH at a time; None where it cannot be read.
+
+    A picture that comes several times is looked at once.
+    """
+    distinct = {id(image): image for image in images}
+    opened = {key: one for key, image in distinct.items() if (one := _readable(image)) is not None}
+    whole = list(opened.values())
     rows = [row for i in range(0, len(whole), BATCH) for row in embed(whole[i : i + BATCH])]
-    found = iter(rows)
-    return [None if image is None else next(found) for image in opened]
+    found = dict(zip(opened, rows, strict=True))
+    return [found.get(id(image)) for image in images]
 
 
 def photo_features(subjects: Sequence[Subject], embed: Embed) -> tuple[dict[str, Floats], list[str]]:
