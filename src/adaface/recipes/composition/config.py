@@ -19,17 +19,17 @@ class Weights:
     face.
     """
 
-    words: float = 0.02
-    features: float = 0.02
-    face: float = 0.02
-    background: float = 0.02
+    words: float = 0.003
+    features: float = 0.5
+    face: float = 0.5
+    background: float = 1.0
     matches: float = 0.0
     leak: float = 0.0
     attention: float = 0.0
     norm: float = 0.0
     outside: float = 0.0
-    target: float = 1.0
-    identity: float = 0.1
+    target: float = 5.0
+    identity: float = 0.3
 
     def __post_init__(self) -> None:
         """Raises ConfigError: a weight below 0, or none above it."""

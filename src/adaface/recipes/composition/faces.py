@@ -36,11 +36,11 @@ def unlike(
     """1 - likeness of pictures (B, 3, S, S) in -1..1 to ID embeddings (B, D_id): (B,); who has a face, (B,).
 
     Likeness: the cosine to the own embedding minus that to `mean` (D_id,), as `adaface.recipes.base.drawn`
-    has it. The recogniser sees each face a little changed, by the sample's own seed. Without a face: 1, and
-    no gradient.
+    has it. The recogniser sees each face a little changed, by the sample's own seed. Without a face: 1, and a
+    gradient of zeros.
     """
     landmarks, rows = landmarks_in(pictures)
-    result = torch.ones(len(pictures), device=pictures.device)
+    result = 1 + 0 * pictures.mean((1, 2, 3))  # with a gradient of nothing where no face was found
     found = torch.zeros(len(pictures), dtype=torch.bool, device=pictures.device)
     if not len(rows):
         return result, found

@@ -46,20 +46,25 @@ def layer_terms(
 ) -> dict[str, Tensor]:
     """The terms of one layer, (B,) each. face: (B, 1, h, w) in 0..1, the single picture's."""
     side = (composed.features.shape[-2], composed.features.shape[-1])
-    where = F.adaptive_avg_pool2d(face.float(), side).flatten(1)  # (B, N)
+    where = F.adaptive_avg_pool2d(face.float(), side)  # (B, 1, H, W)
     weight = spared(composed.scores, class_composed.scores).unflatten(1, side)[:, None]
     four = (single, composed, class_single, class_composed)
     kept = preserved(
-        (_rows(single.features), _rows(composed.features), _rows(class_composed.features)),
-        (single.queries, composed.queries, class_composed.queries, class_single.queries),
-        composed.shares.mean(1),
-        where,
+        (eased(single.features), eased(composed.features), eased(class_composed.features)),
+        (
+            eased(as_picture(single.queries, side)),
+            eased(as_picture(composed.queries, side)),
+            eased(as_picture(class_composed.queries, side)),
+            eased(as_picture(class_single.queries, side)),
+        ),
+        eased(as_picture(composed.shares.mean(1)[..., None], side), even=False)[..., 0],
+        eased(where, even=False)[..., 0],
     )
     return {
         "features": feature_delta(*(pooled(each.features, weight) for each in four)),
         "attention": attention_delta(*(each.scores for each in four)),
         "norm": attention_norm(*(each.scores for each in four)),
-        "outside": attention_outside(composed.shares, 1 - where),
+        "outside": attention_outside(composed.shares, 1 - where.flatten(1)),
         **{f.name: getattr(kept, f.name) for f in fields(kept)},
     }
 
@@ -81,7 +86,7 @@ def spared(subject: Tensor, common: Tensor) -> Tensor:
 
     def weight(scores: Tensor) -> Tensor:
         scores = scores.detach().mean(1)
-        mean, deviation = scores.mean(-1, keepdim=True), scores.std(-1, keepdim=True)
+        mean, deviation = scores.mean(-1, keepdim=True), scores.std(-1, keepdim=True, correction=0)
         spread = torch.maximum(deviation + LEAST, mean / 2)
         weights = (-(scores - mean) / spread).exp().clamp_max(CLAMP)
         return weights / weights.mean(-1, keepdim=True)
@@ -89,7 +94,18 @@ def spared(subject: Tensor, common: Tensor) -> Tensor:
     return (weight(subject) + weight(common)) / 2
 
 
-def _rows(features: Tensor) -> Tensor:
-    """(B, C, H, W) -> (B, N, C), each place of mean 0 and deviation 1."""
-    rows = features.float().flatten(2).transpose(1, 2)
-    return F.layer_norm(rows, rows.shape[-1:])
+def as_picture(rows: Tensor, side: tuple[int, int]) -> Tensor:
+    """Rows of places (B, N, D) -> (B, D, H, W)."""
+    return rows.transpose(1, 2).unflatten(-1, side)
+
+
+def eased(picture: Tensor, *, even: bool = True) -> Tensor:
+    """(B, C, H, W) -> rows of places (B, N, C) for elastic matching; of 16 places a side and more, means of
+    windows of 4, 2 apart. even: each row with mean 0 and deviation 1. Source: AdaFace, elastic matching;
+    docs/method.md.
+    """
+    picture = picture.float()
+    if min(picture.shape[-2:]) >= 16:
+        picture = F.avg_pool2d(picture, 4, 2)
+    rows = picture.flatten(2).transpose(1, 2)
+    return F.layer_norm(rows, rows.shape[-1:]) if even else rows

@@ -1,0 +1,190 @@
+"""Stage 2 by itself: which steps there are, what has gradients, and that it is the same however it is cut."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from adaface.errors import ConfigError
+from adaface.recipes.composition.step import Compose
+from adaface.recipes.distill_composition import COMPOSE, DISTILL, KIND, RECONSTRUCT
+from adaface.recipes.registry import open_recipe
+from adaface.training.plan import Part, StepPlan, step_generator
+
+ALL = dict(
+    words=1.0, features=1.0, face=1.0, background=1.0, matches=1.0, leak=1.0, attention=1.0, norm=1.0,
+    outside=1.0, target=1.0, identity=1.0,
+)  # fmt: skip
+NONE = dict.fromkeys(ALL, 0.0)
+
+
+@pytest.fixture(scope="module")
+def recipe(settings):
+    """A recipe of compositional steps with every term, for tests that change nothing of it."""
+    opened = open_recipe(settings(compose={"weights": ALL, "denoising": 2}), torch.device("cpu"))
+    yield opened
+    opened.close()
+
+
+def plan_of(recipe, step=1, **coins):
+    plan = recipe.draw(step, step_generator(0, step), 0.0)
+    return StepPlan(step=plan.step, rows=plan.rows, seeds=plan.seeds, coins={**plan.coins, **coins})
+
+
+def gradients(recipe, plan, parts=1):
+    recipe.models.encoder.zero_grad()
+    for index in range(parts):
+        (sum(recipe.loss(plan, Part(index, parts)).values()) / parts).backward()
+    return torch.cat([p.grad.flatten() for p in recipe.models.encoder.parameters() if p.grad is not None])
+
+
+@pytest.mark.parametrize(("primed", "denoising"), [(True, 1), (False, 2)])
+def test_a_step_is_the_same_in_one_part_or_three_and_trains_the_encoder_alone(recipe, primed, denoising):
+    plan = plan_of(recipe, primed=primed, denoising=denoising)
+    terms = recipe.loss(plan, Part())
+    assert set(terms) == {f"compose_{name}" for name in ALL}
+    assert all(value.isfinite() for value in terms.values())
+    one, many = gradients(recipe, plan), gradients(recipe, plan, 3)
+    assert one.norm() > 0
+    assert (many - one).norm() < 1e-3 * one.norm()
+    assert [p for part in recipe.frozen.values() for p in part.parameters() if p.grad is not None] == []
+    unet = recipe.models.denoiser.unet
+    assert sum(len(module._forward_hooks) for module in unet.modules()) == 0
+
+
+def test_a_plan_read_back_from_json_gives_the_same_terms(recipe):
+    plan = plan_of(recipe)
+    again = recipe.loss(StepPlan.from_json(plan.to_json()), Part())
+    for name, value in recipe.loss(plan, Part()).items():
+        assert_close(again[name], value, rtol=0, atol=0)
+
+
+def test_the_frozen_models_are_named(recipe):
+    assert {"anchor", "clip", "recognizer"} <= recipe.frozen.keys()
+
+
+def test_the_anchor_stays_while_the_encoder_moves(opened):
+    recipe = opened(compose={"weights": NONE | {"words": 1.0}, "candidates": 0})
+    step = recipe.step.steps[COMPOSE]
+    batch = recipe.photos.batch([recipe.photos.read(0, 1)])
+    subjects, anchors = step.rows_of(batch)
+    assert_close(subjects, anchors)  # at the start
+    with torch.no_grad():
+        for p in recipe.models.encoder.parameters():
+            p += 0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(0))
+    moved, anchored = step.rows_of(batch)
+    assert_close(anchored, 0.9 * anchors + 0.1 * moved)
+    assert (moved - subjects).abs().max() > 0.01
+
+
+def test_gradients_flow_in_the_composed_branch_alone(recipe, monkeypatch):
+    asked = []
+    predict = recipe.models.denoiser.predict
+
+    def watched(noisy, timesteps, context):
+        asked.append((len(noisy), torch.is_grad_enabled()))
+        return predict(noisy, timesteps, context)
+
+    monkeypatch.setattr(recipe.models.denoiser, "predict", watched)
+    plan = plan_of(recipe, primed=False, denoising=2)
+    recipe.loss(plan, Part())
+    count = len(plan.rows)
+    assert [size for size, enabled in asked if enabled] == [count, count]
+    assert [size for size, enabled in asked if not enabled][-2:] == [3 * count, 3 * count]
+
+
+def test_samples_whose_teacher_is_no_good_teach_nothing_but_words(opened):
+    recipe = opened(compose={"weights": NONE | {"words": 1.0, "target": 1.0}, "level": 3.0})
+    terms = recipe.loss(plan_of(recipe), Part())
+    assert terms["compose_target"] == 0
+    assert terms["compose_words"] > 0
+    assert gradients(recipe, plan_of(recipe)).isfinite().all()
+
+
+def test_the_target_is_what_the_class_says_where_there_is_no_face(opened, monkeypatch):
+    """Drawn faces are no faces: the composed prompt is to say what the class's says."""
+    recipe = opened(compose={"weights": NONE | {"target": 2.0}, "candidates": 0, "denoising": 1})
+    said = []
+    predict = recipe.models.denoiser.predict
+
+    def watched(*given):
+        said.append(predict(*given))
+        return said[-1]
+
+    monkeypatch.setattr(recipe.models.denoiser, "predict", watched)
+    loss = recipe.loss(plan_of(recipe, primed=False), Part())["compose_target"]
+    _, _, common = said[-2].chunk(3)
+    assert_close(loss, 2 * (said[-1] - common).square().mean())
+
+
+def test_every_third_step_composes_and_a_fifth_of_the_others_is_of_stage_one(opened):
+    recipe = opened(compose_every=3, compose={"weights": NONE | {"words": 1.0}, "candidates": 0})
+    kinds = [recipe.draw(step, step_generator(0, step), 0.0).coins[KIND] for step in range(1, 301)]
+    assert all((kind == COMPOSE) == (step % 3 == 0) for step, kind in enumerate(kinds, 1))
+    assert 0.12 < kinds.count(DISTILL) / 200 < 0.28
+    assert kinds.count(RECONSTRUCT) == 200 - kinds.count(DISTILL)
+    for kind in (DISTILL, RECONSTRUCT):
+        step = kinds.index(kind) + 1
+        terms = recipe.loss(plan_of(recipe, step), Part())
+        assert list(terms) == [kind] and terms[kind] > 0
+
+
+def test_each_kind_of_step_has_a_name(recipe):
+    made = {recipe.step.kind(plan_of(recipe, primed=primed, denoising=2)) for primed in (True, False)}
+    assert made == {"compose, denoising steps: 2", "compose, denoising steps: 2, from a drawing"}
+
+
+def test_validation_says_the_same_twice(opened):
+    recipe = opened(compose={"weights": NONE | {"words": 1.0, "target": 1.0}, "candidates": 0})
+    assert recipe.validate() == recipe.validate()
+
+
+@pytest.mark.slow
+def test_some_steps_bring_the_loss_of_the_same_draw_down(opened):
+    weights = NONE | {"words": 0.01, "target": 1.0, "face": 0.1, "background": 0.1, "features": 0.1}
+    recipe = opened(compose={"weights": weights, "candidates": 0, "denoising": 1})
+    before = recipe.validate()
+    optimizer = torch.optim.AdamW(recipe.models.encoder.parameters(), 1e-3)
+    for step in range(1, 16):
+        optimizer.zero_grad()
+        sum(recipe.loss(plan_of(recipe, step), Part()).values()).backward()
+        optimizer.step()
+    assert recipe.validate() < before
+
+
+# what does not fit
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"compose_every": 0}, "compose_every=0"),
+        ({"distill_share": 1.5}, "distill_share=1.5"),
+        ({"compose": {"denoising": 4}}, "denoising=4.*1 to 3"),
+        ({"compose": {"anchor": 2.0}}, "anchor=2.0: give numbers from 0 to 1"),
+        ({"compose": {"levels": [0.6, 0.5]}}, r"levels=\[0.6, 0.5\]: give the least and the most"),
+        ({"compose": {"weights": {"words": -1.0}}}, "give numbers from 0, one of them above it"),
+        ({"compose": {"weights": NONE}}, "give numbers from 0, one of them above it"),
+        ({"compose": {"weights": {"word": 1.0}}}, "did you mean compose.weights.words"),
+    ],
+)
+def test_a_setting_out_of_range_says_what_would_do(settings, wrong, told):
+    with pytest.raises(ConfigError, match=told):
+        settings(**wrong)
+
+
+def test_a_filter_without_a_clip_is_told_before_the_first_step(settings, recipe, monkeypatch):
+    from dataclasses import replace
+
+    models = recipe.models
+    roles = {name: part for name, part in models.stack.roles.items() if name != "clip"}
+    bare = replace(models, stack=replace(models.stack, roles=roles))
+    with pytest.raises(ConfigError, match='"tiny" has no role "clip".*compose.candidates=0'):
+        Compose(settings(), bare, recipe.dataset)
+
+
+def test_a_grammar_that_is_too_long_is_told_before_the_first_step(opened, tmp_path):
+    path = tmp_path / "long.yaml"
+    text = 'single: ["{subject}"]\nphrasings: ["{subject}{wear}"]\nparts: {wear: {share: 1, words: ["%s"]}}\n'
+    path.write_text(text % ("a red cap " * 20), encoding="utf-8")
+    with pytest.raises(ConfigError, match="text positions"):
+        opened(compose={"grammar": str(path)})
