@@ -53,8 +53,9 @@ class Judge:
         for n in np.flatnonzero(found).tolist():
             face = next(largest)[None]
             means = np.array([self._likeness(face, photos) for photos in self.others])
-            own = means[person[n]]
-            margin[n] = own - np.nanmean(np.delete(means, person[n]))
+            own, strangers = means[person[n]], np.delete(means, person[n])
+            known = strangers[~np.isnan(strangers)]
+            margin[n] = own - known.mean() if len(known) else np.nan
             copied[n] = self.recogniser.compare(face, self.given[person[n]][None]).item() - own
         return Likeness(found, margin, copied)
 

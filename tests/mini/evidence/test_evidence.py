@@ -1,0 +1,173 @@
+"""Rows from the stack and encoders to the page: the shipped stack, two drawn people, two steps a picture."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from adaface.cli.main import app
+from adaface.errors import ConfigError
+from adaface.mini.evidence import pictures
+from adaface.mini.evidence.design import Design
+from adaface.mini.evidence.page import page
+from adaface.mini.evidence.run import Request, evidence
+from adaface.pipelines.stack import Stack
+
+pytestmark = pytest.mark.slow
+DESIGN = Design(people=2, plain=1, seen=1, unseen=1, steps=2)
+
+
+def request(data, out, **values):
+    rows = values.pop("rows", {"one": "stack", "two": str(Stack.load("mini").path("encoder"))})
+    given = {"design": DESIGN, "device": "cpu", **values}
+    return Request(data=data, out=out, rows=rows, stack=Stack.load("mini"), **given)
+
+
+class Second:
+    """A recogniser that goes by the mean colour of the picture."""
+
+    name, likeness = "colour", "the cosine"
+
+    def embed(self, seen):
+        means = [one.pixels.mean((0, 1)) / 255 for one in seen]
+        return [
+            np.repeat(m[None], len(s.faces), 0).astype(np.float32) for m, s in zip(means, seen, strict=True)
+        ]
+
+    def compare(self, faces, photos):
+        return faces @ photos.T
+
+
+@pytest.fixture(scope="module")
+def done(drawn_data, tmp_path_factory, astronaut):
+    out = tmp_path_factory.mktemp("evidence")
+    photo = out / "astronaut.png"
+    Image.fromarray(astronaut).save(photo)
+    told = []
+    given = request(drawn_data, out, photo=photo, seconds={"colour": Second()}, notes=("a note",))
+    return evidence(given, lambda *what: told.append(what)), out, told
+
+
+def test_rows_are_class_prompt_teacher_and_encoders_in_order(done):
+    assert [row.name for row in done[0].rows] == ["class prompt", "teacher", "one", "two"]
+
+
+def test_the_same_weights_give_the_same_figures_and_no_difference(done):
+    one, two = done[0].rows[2:]
+    assert one.figures == two.figures
+    assert two.against.other == "one" and one.against is None
+    assert {figure.value for figure in two.against.differences.values()} == {0.0}
+
+
+def test_the_teacher_reads_no_words_and_the_class_prompt_knows_nobody(done):
+    words, teacher, one, _ = done[0].rows
+    assert not any(key.startswith(("text", "scene")) for key in teacher.figures)
+    assert {"text_seen", "text_unseen", "text"} <= words.values.keys() & one.values.keys()
+    assert words.against is None
+
+
+def test_every_recogniser_has_its_columns(done):
+    keys = [column.key for column in done[0].columns]
+    assert keys[:6] == [
+        f"{what}{end}" for end in ("", "_colour") for what in ("margin", "scene_margin", "copy_paste")
+    ]
+    assert "found" in keys and "scene_found" in keys
+
+
+def test_figures_of_each_person_are_written(done):
+    result, out, _ = done
+    written = json.loads((out / "rows.json").read_text())
+    assert written == json.loads(json.dumps(result.to_json()))
+    assert len(written["rows"][3]["people"]["found"]) == 2
+    assert written["design"]["people"] == 2 and written["rows"][2]["weights"].startswith("sha256:")
+
+
+def test_the_page_says_whom_what_and_how(done):
+    result, out, _ = done
+    text = (out / "evidence.md").read_text()
+    assert text == page(result)
+    assert "2 people of the validation split, seed 0" in text
+    for words in (
+        "| two minus one |",
+        "keeps of",
+        "faces found",
+        "- a note",
+        "](grid.png)",
+        "Of real pictures",
+    ):
+        assert words in text
+
+
+def test_the_grid_has_a_line_of_real_pictures_and_one_for_each_row(done):
+    with Image.open(done[1] / "grid.png") as grid:
+        assert grid.width == 150 + 6 * (128 + 4)  # two people, three kinds
+        assert grid.height > 5 * 128
+    with Image.open(done[1] / "photo.png") as grid:
+        assert grid.width == 150 + 9 * (128 + 4)
+
+
+def test_what_is_done_is_told(done):
+    assert [what for what, at, total in done[2] if at == total][:2] == ["photos by colour", "class prompt"]
+
+
+def test_pictures_that_are_there_are_not_drawn_again_and_other_encoders_are(done, drawn_data, monkeypatch):
+    drawn = []
+    real = pictures.draw
+    monkeypatch.setattr(pictures, "draw", lambda *given, **more: drawn.append(1) or real(*given, **more))
+    result, out, _ = done
+    again = evidence(request(drawn_data, out, rows={"one": "stack"}))
+    assert drawn == [] and again.rows[2].values.keys() == {
+        key for key in result.rows[2].values if not key.endswith("_colour")
+    }
+    for key, values in again.rows[2].values.items():
+        assert np.array_equal(values, result.rows[2].values[key], equal_nan=True)
+    sheet = out / "pictures" / "one.png"
+    sheet.write_bytes(sheet.read_bytes()[:2000])  # cut off
+    evidence(request(drawn_data, out, rows={"one": "stack"}))
+    assert drawn == [1]
+    evidence(request(drawn_data, out, rows={"one": "stack"}, design=Design(**{**vars(DESIGN), "seed": 1})))
+    assert len(drawn) == 4, "other people, scenes and seeds: all rows are drawn anew"
+
+
+def test_encoders_can_all_be_held_against_one_row(drawn_data, done):
+    rows = {"two": "stack", "one": "stack", "three": "stack"}
+    result = evidence(request(drawn_data, done[1], rows=rows, against="one"))
+    others = {row.name: row.against and row.against.other for row in result.rows}
+    assert others == {"class prompt": None, "teacher": None, "two": "one", "one": None, "three": "one"}
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"rows": {}}, "no row is named. Give at least one: --row NAME=ENCODER"),
+        ({"against": "three"}, '--against "three": no such row. Give one of one, two'),
+        ({"rows": {"a b": "stack", "a-b": "stack"}}, "another row has the same letters"),
+    ],
+)
+def test_requests_that_make_no_sense_are_told(values, words, drawn_data, tmp_path):
+    with pytest.raises(ConfigError, match=words):
+        evidence(request(drawn_data, tmp_path, **values))
+
+
+def test_the_command_prints_the_tables_or_one_json_object(drawn_data, done):
+    given = ["mini", "evidence", "--data", str(drawn_data), "--row", "one=stack", "-o", str(done[1])]
+    given += [
+        "--people",
+        "2",
+        "--plain",
+        "1",
+        "--seen",
+        "1",
+        "--unseen",
+        "1",
+        "--steps",
+        "2",
+        "--device",
+        "cpu",
+    ]
+    told = CliRunner().invoke(app, given)
+    assert told.exit_code == 0, told.output
+    assert "| class prompt |" in told.stdout and "evidence.md" in told.stderr
+    assert json.loads(CliRunner().invoke(app, [*given, "--json"]).stdout)["rows"][2]["name"] == "one"
