@@ -3,11 +3,12 @@
 python benchmarks/random_ids.py --data FACES [--people 48] [--stack mini]
 
 FACES is a folder of `adaface prepare`. The stack's ID teacher draws people of each distribution: unit vectors
-of the whole sphere, the Gaussian fitted to the data's ID embeddings, the one fitted to the stack's strangers,
-and real people. Told of each: how much the teacher's word on noise changes when it is told of another of
-them (mean square, at two noise levels); how far the IDs point the same way (mean cosine of two); pictures
-with a face; likeness of the drawn face to the ID that was asked for, minus its likeness to the IDs of the
-others. The best distribution is the one whose figures are those of real people. Ends with one JSON line.
+of the whole sphere, the Gaussian fitted to the data's ID embeddings, to the stack's strangers, to both, and
+real people. Told of each: how far the IDs point the same way (mean cosine of two), and how near the nearest
+real one is; how much the teacher's word on noise changes when it is told of another of them (mean square, at
+two noise levels); pictures with a face; likeness of the drawn face to the ID that was asked for, minus its
+likeness to the IDs of the others. The best distribution is the one whose figures are those of real people.
+Ends with one JSON line.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from adaface.evaluation.run.synthetic import Teacher
 from adaface.identity.strangers import IdDistribution
 
 LEVELS = (600, 900)  # timesteps
+SELF = 0.999  # cosine from which on two embeddings are one
 
 
 def people_of(data: FaceDataset, known: Tensor | None, count: int) -> dict[str, Tensor]:
@@ -54,6 +56,15 @@ def changes(teacher: Teacher, ids: Tensor) -> dict[str, float]:
     return {f"change_{at}": round(float((s - s.roll(1, 0)).square().mean()), 4) for at, s in said.items()}
 
 
+def alike(ids: Tensor, rows: Tensor) -> dict[str, float]:
+    """How far ID embeddings (N, D_id) point the same way, and how near the nearest real one (M, D_id) is."""
+    pairs = ids @ ids.T
+    same = (pairs.sum() - pairs.trace()) / (len(ids) * (len(ids) - 1))
+    cosines = ids @ rows.T
+    nearest = cosines.masked_fill(cosines > SELF, -1.0).max(-1).values.mean()  # not the photo itself
+    return {"cosine_of_two": round(float(same), 3), "cosine_to_nearest": round(float(nearest), 3)}
+
+
 def figures(teacher: Teacher, ids: Tensor) -> dict[str, float]:
     """What the teacher makes of ID embeddings (N, D_id)."""
     found, own, others = 0, [], []
@@ -66,14 +77,11 @@ def figures(teacher: Teacher, ids: Tensor) -> dict[str, float]:
         cosines = (ids @ torch.as_tensor(faces[0].id_embedding)).tolist()
         own.append(cosines[number])
         others.append((sum(cosines) - cosines[number]) / (len(ids) - 1))
-    pairs = ids @ ids.T
-    same = (pairs.sum() - pairs.trace()) / (len(ids) * (len(ids) - 1))
     margin = np.array(own) - np.array(others)
     return {
         "faces": round(found / len(ids), 3),
         "margin": round(float(margin.mean()), 3),
         "margin_error": round(float(margin.std() / len(margin) ** 0.5), 3),
-        "cosine_of_two": round(float(same), 3),
     }
 
 
@@ -90,9 +98,14 @@ def main() -> None:
     data, teacher = FaceDataset(given.data), Teacher(personalizer)
     known = strangers_of(personalizer.stack, data.id_width)
     started, report = time.perf_counter(), {}
+    every = torch.from_numpy(np.array(data.id_embeddings))
     rows = None if known is None else torch.from_numpy(np.array(known, dtype=np.float32))
     for name, ids in people_of(data, rows, given.people).items():
-        report[name] = {**changes(teacher, ids), **(figures(teacher, ids) if given.draw else {})}
+        report[name] = {
+            **alike(ids, every),
+            **changes(teacher, ids),
+            **(figures(teacher, ids) if given.draw else {}),
+        }
         print(name, report[name], flush=True)
     seconds = round(time.perf_counter() - started, 1)
     about = {"samples": len(data), "people": len(data.people), "stack": given.stack}

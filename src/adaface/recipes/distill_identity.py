@@ -47,12 +47,11 @@ class Config(PhotoConfig):
     "sphere". near_share: of the other steps, those in which all samples are one photo, each with ID noise
     (`id_noise`) of its own. teacher_share: of the rest, those whose target is the teacher's; the others' is
     the truth, and there the background counts (`background_weight`). masks: False counts all places of a
-    photo alike. rollout_steps, rollout_shares: denoising
-    steps of the teacher, and how often; at most `max_rollout`. raised: share of raised noise levels, at the
-    start and at the end. student_noise: more ID noise, that the student alone has, and student_noise_share.
-    subject_noise, subject_noise_share: on subject rows. layer_dirichlet: the weights of the text encoder's
-    last layers are drawn anew in each step with these numbers; none is the stack's own weights. templates: as
-    of `reconstruct`.
+    photo alike. rollout_steps, rollout_shares: denoising steps of the teacher, and how often; at most
+    `max_rollout`. raised: share of raised noise levels, at the start and at the end. student_noise,
+    student_noise_share: more ID noise, that the student alone has. subject_noise, subject_noise_share: on
+    subject rows. layer_dirichlet: the weights of the text encoder's last layers are drawn anew in each step
+    with these numbers; none is the stack's own. templates: as of `reconstruct`.
     """
 
     recipe: str = "distill_identity"
@@ -219,7 +218,6 @@ class IdentityStep(Step):
             noisy = denoiser.noisy(clean, level.noise, level.timesteps)
             target = say(noisy, level.timesteps)
             clean = denoiser.clean(noisy, target, level.timesteps)
-
             yield partial(self.error, noisy, level.timesteps, target, weight)
 
     def error(

@@ -121,6 +121,14 @@ def test_one_loss_s_graph_is_gone_before_the_next_one_is_made():
     assert peak(5) <= peak(1) + 1
 
 
+def test_gradients_of_half_precision_features_are_summed_in_float32():
+    """One and 1/512 more, seven times: in bfloat16 the small ones would be lost one by one."""
+    start = torch.ones(1, 1, 6, requires_grad=True)
+    factors = [1.0] + [1 / 512] * 6
+    gathered(start.bfloat16(), iter([lambda c, f=f: (f * c.float()).sum() for f in factors])).backward()
+    assert_close(start.grad[0, 0, 0], torch.tensor(1 + 6 / 512).bfloat16().float())
+
+
 def test_without_gradients_it_is_the_plain_sum():
     net, context = network(), torch.ones(1, 2, 6)
     with torch.no_grad():

@@ -76,13 +76,14 @@ class Gathered(torch.autograd.Function):
     def forward(ctx: Any, context: Tensor, loss: Tensor, gradient: Tensor) -> Tensor:
         """The loss, as it is."""
         ctx.save_for_backward(gradient)
+        ctx.kind = context.dtype
         return loss.clone()
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, None, None]:
         """The known gradient times the outer one."""
         (gradient,) = ctx.saved_tensors
-        return gradient * outer[0], None, None
+        return (gradient * outer[0]).to(ctx.kind), None, None
 
 
 def gathered(context: Tensor, losses: Iterator[Loss]) -> Tensor:
@@ -95,7 +96,7 @@ def gathered(context: Tensor, losses: Iterator[Loss]) -> Tensor:
     if not torch.is_grad_enabled() or not context.requires_grad or _half(context):
         return torch.stack([loss(context) for loss in losses]).sum()
     leaf = context.detach().requires_grad_(True)
-    gradient, total = torch.zeros_like(leaf), torch.zeros((), device=leaf.device)
+    gradient, total = torch.zeros_like(leaf, dtype=torch.float32), torch.zeros((), device=leaf.device)
     for loss in losses:
         value = loss(leaf)
         with torch.autocast(leaf.device.type, enabled=False):
