@@ -6,6 +6,7 @@ attention's own workspace. Ours as on CUDA: bf16 but for encoder and ID prompter
 writes its matrix, nothing computed twice.
 """
 
+import copy
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from types import SimpleNamespace
@@ -20,7 +21,8 @@ from torch.utils.flop_counter import sdpa_backward_flop_count, sdpa_flop_count
 from train_steps import shapes
 from train_steps.counting import Operations
 from train_steps.original import Original, asked, kept, read_one_context_a_layer
-from train_steps.ours import IDENTITY
+from train_steps.original_composition import OriginalComposition
+from train_steps.ours import COMPOSITION, IDENTITY
 
 from adaface.checkpoints.ldm import SD15
 from adaface.data.latents import vae_latents
@@ -30,6 +32,12 @@ from adaface.encoder.inverse import AdaFaceEncoder
 from adaface.pipelines.quiet import quiet
 from adaface.recipes.base.denoising import Denoiser
 from adaface.recipes.base.photos import Batch
+from adaface.recipes.composition import step as composition
+from adaface.recipes.composition.capture import Capture
+from adaface.recipes.composition.grammar import read_grammar
+from adaface.recipes.composition.judge import Judge
+from adaface.recipes.composition.prompts import no_words
+from adaface.recipes.composition.step import Compose
 from adaface.recipes.distill_identity import IdentityStep
 from adaface.recipes.identity import rollout
 from adaface.recipes.identity.teachers import IdTeacher
@@ -117,21 +125,14 @@ def ours(found: SimpleNamespace, batch: int, steps: int) -> dict[str, float]:
         nn.Module.to(module, torch.bfloat16)  # without diffusers' advice
     config = read_config("sd15/identity", Layer("", {**IDENTITY, "rollout_steps": [steps], "data": "none"}))
     denoiser = Denoiser(found, (1.0, 1.0, 1.0))
+    models = SimpleNamespace(denoiser=denoiser, encoder=found.encoder, subjects=subjects_of(found))
     step = IdentityStep.__new__(IdentityStep)  # without files: its parts are put in by hand
     step.config = config
-    step.models = SimpleNamespace(denoiser=denoiser, encoder=found.encoder, subjects=subjects_of(found))
+    step.models = models
     step.teacher = IdTeacher(found.teacher, found.prompter, denoiser.alphas)
     plan = StepPlan(step=1, rows=tuple(range(batch)), seeds=tuple(range(batch)))
     plan = StepPlan(step=1, rows=plan.rows, seeds=plan.seeds, coins=step.coins(1, step_generator(0, 1), 0.0))
-    latents = torch.empty(batch, 4, 64, 64, device=META)
-    places = torch.empty(batch, 1, 64, 64, device=META)
-    faces = torch.empty(batch, RECOGNIZER, device=META)
-    levels = torch.empty(batch, dtype=torch.int64, device=META)
-    photos = Batch(
-        encode=lambda: latents, noise=torch.empty_like(latents), timesteps=levels, weight=places,
-        foreground=places, valid=places, faces=faces, id_embeddings=faces, words=("woman",) * batch,
-        seeds=plan.seeds,
-    )  # fmt: skip
+    photos = photos_of(plan)
 
     def once() -> None:
         torch.stack([term.float() for term in step(plan, photos).values()]).sum().backward()
@@ -139,6 +140,58 @@ def ours(found: SimpleNamespace, batch: int, steps: int) -> dict[str, float]:
 
     frozen = weights([found.unet, found.vae, found.text_encoder, found.teacher, found.prompter])
     return told(counted(once, flash=True), frozen, found.encoder, batch * steps, batch)
+
+
+def ours_composed(found: SimpleNamespace, batch: int) -> dict[str, float]:
+    """A compositional step by the recipe's own, from photos, one denoising step."""
+    for module in (found.unet, found.vae, found.text_encoder):
+        nn.Module.to(module, torch.bfloat16)
+    config = read_config("sd15/composition", Layer("", {**COMPOSITION, "data": "none"}))
+    denoiser, judge = Denoiser(found, (1.0, 1.0, 1.0)), Judge(clip(), found.tokenizer, (0.0,) * 3, (1.0,) * 3)
+    step = Compose.__new__(Compose)  # without files: its parts are put in by hand
+    step.config, step.own, step.judge, step.recognizer = config, config.compose, judge, None
+    step.models = SimpleNamespace(
+        denoiser=denoiser, encoder=found.encoder, prompter=found.prompter, subjects=subjects_of(found)
+    )
+    step.grammar = read_grammar(config.compose.grammar, {})
+    step.anchor = copy.deepcopy(found.encoder).requires_grad_(False)
+    step.capture = Capture(found.unet, config.compose.layers)
+    step.guidance, step.empty = 6.0, no_words(denoiser.prompts)
+    rows = tuple(range(batch))
+    coins = {"primed": False, "denoising": 1, "progress": 0.0}
+    plan = StepPlan(step=1, rows=rows, seeds=rows, coins=coins)
+    photos = photos_of(plan)
+
+    def face(clean: Tensor) -> Tensor:
+        step.decoded(clean)  # the detector looks at it on the CPU
+        return photos.weight
+
+    def once() -> None:
+        torch.stack([term.float() for term in step(plan, photos).values()]).sum().backward()
+        found.encoder.zero_grad()
+
+    modules = [found.unet, found.vae, found.text_encoder, found.prompter, step.anchor, judge.model]
+    pasted = patch.object(composition, "on_noise", lambda latents, *_: latents)
+    with pasted, patch.object(step, "face", face, create=True):
+        return told(counted(once, flash=True), weights(modules), found.encoder, batch, batch)
+
+
+def clip() -> nn.Module:
+    """ViT-B/32 without numbers."""
+    with quiet(), META:
+        return shapes.clip(shapes.SHAPES["sd15"])
+
+
+def photos_of(plan: StepPlan) -> Batch:
+    """Photos of a plan, without numbers."""
+    count = len(plan.rows)
+    latents = torch.empty(count, 4, 64, 64, device=META)
+    places, faces = latents[:, :1], torch.empty(count, RECOGNIZER, device=META)
+    return Batch(
+        encode=lambda: latents, noise=torch.empty_like(latents), weight=places, foreground=places,
+        valid=places, timesteps=torch.empty(count, dtype=torch.int64, device=META), faces=faces,
+        id_embeddings=faces, words=("woman",) * count, seeds=plan.seeds,
+    )  # fmt: skip
 
 
 def subjects_of(found: SimpleNamespace) -> Callable[[Tensor], Tensor]:
@@ -207,12 +260,33 @@ def theirs(found: SimpleNamespace, batch: int, steps: int) -> dict[str, float]:
     return told(seen, weights(models), found.encoder, kept(batch, steps) * asked(batch, steps), batch)
 
 
+class ShapesComposition(Shapes, OriginalComposition):
+    """The compositional step over such parts."""
+
+    def __init__(self, found: SimpleNamespace) -> None:
+        super().__init__(found)
+        self.seen = {}
+        read_one_context_a_layer(self.unet, self.seen)
+        self.judge = clip().requires_grad_(False).eval()
+
+
+def theirs_composed(found: SimpleNamespace, batch: int) -> dict[str, float]:
+    """A fresh compositional step and its reuse by the original's way; it takes one person at a time."""
+    way = ShapesComposition(found)
+    models = [found.unet, found.vae, found.text_encoder, found.prompter, way.judge]
+    seen = counted(lambda: none(way.composition([0])), flash=False)
+    return told(seen, weights(models), found.encoder, 2, 1)
+
+
 def none(value: object) -> None:
     """Nothing."""
 
 
 def both(batch: int, steps: int) -> dict[str, Any]:
-    """A row of both ways."""
-    row = {"ours": ours(parts(), batch, steps), "original": theirs(parts(), batch, steps)}
+    """A row of both ways; steps: of denoising, 0 is a compositional step."""
+    if steps:
+        row = {"ours": ours(parts(), batch, steps), "original": theirs(parts(), batch, steps)}
+    else:
+        row = {"ours": ours_composed(parts(), batch), "original": theirs_composed(parts(), batch)}
     share = row["original"]["tflop_an_image"] / row["ours"]["tflop_an_image"]
-    return {"denoising_steps": steps, **row, "operations_ratio": round(share, 2)}
+    return {**row, "operations_ratio": round(share, 2)}

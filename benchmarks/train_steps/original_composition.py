@@ -82,7 +82,7 @@ class OriginalComposition(Original):
         clean = self.clean(noisy, without + scale * (given - without), level[: len(noisy)])
         pictures = self.vae.decode(clean / self.vae.config.scaling_factor).sample
         scores = self.scores(pictures)
-        return starts[int((scores[1::2] - scores[::2]).argmax())][None]
+        return starts.index_select(0, (scores[1::2] - scores[::2]).argmax(dim=0, keepdim=True))
 
     def scores(self, pictures: Tensor) -> Tensor:
         """How well pictures (B, 3, S, S) fit the composition's words, by CLIP: (B,)."""

@@ -4,10 +4,15 @@ import importlib.util
 import sys
 
 import pytest
+import torch
+from torch import nn
 
 from adaface.recipes.estimate import estimate
+from adaface.recipes.kept import Kept
 from adaface.training.distributed import ONE
 from tiny_recipe import small
+
+ROW = 4 * 4 * 10  # bytes of 10 rows of 4 numbers
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +91,45 @@ def test_json_has_the_sum_too(found):
     told = found.to_json()
     assert told["memory"]["total"] == pytest.approx(found.memory.total)
     assert told["config"]["batch"] == 4
+
+
+def test_a_recipe_of_one_kind_of_step_says_nothing_of_kinds(found):
+    (kind,) = found.kinds
+    assert (kind.share, kind.seconds) == (1, found.seconds_a_step)
+    assert not any("kinds" in line for line in found.lines())
+
+
+def test_graphs_that_are_walked_and_forgotten_do_not_add_up():
+    rows = torch.zeros(10, 4, requires_grad=True)
+    with Kept(set()) as kept:
+        for _ in range(3):
+            made = rows.exp().exp()  # each keeps what it gives
+            assert kept.now == 2 * ROW
+            made.sum().backward()
+            del made
+            assert kept.now == 0
+    assert kept.most == 2 * ROW
+
+
+def test_graphs_that_are_kept_add_up():
+    rows = torch.zeros(10, 4, requires_grad=True)
+    with Kept(set()) as kept:
+        both = [rows.exp(), rows.exp()]
+        assert kept.now == len(both) * ROW
+
+
+def test_what_several_graphs_keep_counts_once_and_weights_not_at_all():
+    layer = nn.Linear(4, 4, bias=False)
+    rows = torch.zeros(10, 4)
+    with Kept({layer.weight.untyped_storage().data_ptr()}) as kept:
+        both = [layer(rows), layer(rows)]
+        assert kept.now == ROW
+        deeper = layer(both[0])  # keeps the weights, too
+        assert kept.now == 2 * ROW
+    assert deeper.shape == (10, 4)
+
+
+def test_a_teacher_that_is_the_base_s_unet_is_counted_once(settings):
+    """The tiny stack's teacher reads the base's own UNet."""
+    plain, taught = (estimate(settings(recipe=name), ONE) for name in ("reconstruct", "distill_identity"))
+    assert taught.memory.frozen == plain.memory.frozen

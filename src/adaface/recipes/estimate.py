@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from adaface.recipes.config import TrainConfig, resolved
+from adaface.recipes.kept import Kept
 from adaface.recipes.registry import open_recipe
 from adaface.training.config import to_plain
 from adaface.training.distributed import Ranks
@@ -228,52 +229,11 @@ def _activations(recipe: "Experiment", stepper: Stepper, plan: StepPlan, samples
     """Most bytes that the loss of so many samples keeps at once for backward passes."""
     part = Part(0, max(1, len(plan.rows) // samples))
     models = [*recipe.modules.values(), *recipe.frozen.values()]
-    kept = _Kept({p.untyped_storage().data_ptr() for m in models for p in m.parameters()})
-    with stepper.autocast(), torch.autograd.graph.saved_tensors_hooks(kept.pack, kept.unpack):
+    known = {p.untyped_storage().data_ptr() for m in models for p in m.parameters()}
+    with stepper.autocast(), Kept(known) as kept:
         loss = total(recipe.loss(plan, part))
     del loss
     return kept.most
-
-
-class _Kept:
-    """Counts the bytes that graphs keep, and the most at once: a loss may go back through a part of itself
-    and forget it before the next one begins.
-    """
-
-    def __init__(self, known: set[int]) -> None:
-        """known: storages that are there anyway."""
-        self.known, self.now, self.most = known, 0, 0
-        self.uses: dict[int, int] = {}
-
-    def pack(self, tensor: Tensor) -> "_Held":
-        """What a graph keeps in place of a tensor."""
-        return _Held(self, tensor)
-
-    @staticmethod
-    def unpack(held: "_Held") -> Tensor:
-        """The tensor again."""
-        return held.tensor
-
-    def add(self, place: int, size: int, uses: int) -> None:
-        """One use more or less of a storage."""
-        before = self.uses.get(place, 0)
-        self.uses[place] = before + uses
-        if place not in self.known and not (before and before + uses):
-            self.now += size * uses
-            self.most = max(self.most, self.now)
-
-
-class _Held:
-    """A tensor in a graph, which tells when the graph lets go of it."""
-
-    def __init__(self, kept: _Kept, tensor: Tensor) -> None:
-        storage = tensor.untyped_storage()
-        self.tensor, self._kept = tensor, kept
-        self._place, self._size = storage.data_ptr(), storage.nbytes()
-        kept.add(self._place, self._size, 1)
-
-    def __del__(self) -> None:
-        self._kept.add(self._place, self._size, -1)
 
 
 def _time(recipe: "Experiment", plans: Sequence[StepPlan], stepper: Stepper) -> float:
