@@ -232,6 +232,27 @@ def test_the_student_is_asked_about_what_the_teacher_was_shown_at_every_step(sha
     assert not torch.equal(seen[0][0], seen[1][0])
 
 
+def test_a_step_begins_with_what_the_teacher_saw_in_the_last_one(shared, monkeypatch):
+    """A teacher that sees nothing anywhere: of the photo, nothing is left from the second step on."""
+    recipe = shared("real", rollout_steps=[3], rollout_shares=[1])
+    step, denoiser = recipe.step, recipe.models.denoiser
+    seen = []
+
+    def nothing(noisy, times):
+        seen.append(noisy)
+        rest = (1 - denoiser.alphas[times]).sqrt()[:, None, None, None]
+        return denoiser.target(torch.zeros_like(noisy), noisy / rest, times)
+
+    monkeypatch.setattr(step.teacher, "about", lambda ids: nothing)
+    monkeypatch.setattr(step, "error", lambda *given: given[-1].sum() * 0)
+    plan = plan_of(recipe)
+    batch = batch_of(recipe, plan)
+    step(plan, batch)
+    step(plan, dataclasses.replace(batch, encode=lambda: batch.noise + 1))
+    assert (seen[0] - seen[3]).abs().max() > 0.1
+    assert_close(seen[1:3], seen[4:6], rtol=1e-3, atol=1e-3)
+
+
 def test_a_student_that_reads_the_teacher_s_context_makes_no_error(shared, monkeypatch):
     recipe = shared("real", rollout_steps=[3], rollout_shares=[1])
     step, models = recipe.step, recipe.models
