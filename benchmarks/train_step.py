@@ -11,6 +11,7 @@ keeps a part of its batch and of the steps); of a compositional step, one person
     python benchmarks/train_step.py                            # CPU, narrow shapes: some three minutes
     python benchmarks/train_step.py --shape sd15 --batch 8     # GPU: SD-1.5's shapes; bf16, channels last
     python benchmarks/train_step.py --shape sd15 --batch 8 --compile
+    python benchmarks/train_step.py --computed --batch 8       # anywhere: SD-1.5's sizes from shapes alone
 
 Pairs of both ways take turns in one run; the median ratio of their images a second is told with the least
 and the most. Peak memory is that of a process of its own for each way, after a first step: on CUDA what the
@@ -66,11 +67,9 @@ def opened(name: str, case: str, given: argparse.Namespace, folder: Path) -> Way
     from adaface.pipelines.stack import Stack
 
     device, steps = torch.device(given.device), CASES[case]
-    config = settings(folder / "stack", folder / "faces", given.batch, steps, device)
+    config = settings(folder / "stack", folder / "faces", given.batch, steps, device, compiled=given.compile)
     if name == "ours":
         ours = Ours(config, device)
-        if device.type == "cuda":
-            ours.faster(channels_last=True, compiled=given.compile)
         return Way(ours.step, given.batch * max(1, steps), ours.close)
     stack, dataset, rows = Stack.load(folder / "stack"), FaceDataset(folder / "faces"), range(given.batch)
     if steps == 0:
@@ -204,6 +203,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--peak", type=float, help="TFLOP/s of the device, if its name is not known")
     parser.add_argument("--no-memory", action="store_true", help="leave out the processes for peak memory")
     parser.add_argument("--folder", type=Path, help="where stack and photos lie, or are to be kept")
+    parser.add_argument(
+        "--computed", action="store_true", help="SD-1.5's sizes from shapes alone; a minute, on any machine"
+    )
     parser.add_argument("--as", dest="child", choices=WAYS, help=argparse.SUPPRESS)
     given = parser.parse_args()
     import torch
@@ -220,6 +222,9 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Measure, print, end with one JSON line."""
     given = arguments()
+    if given.computed:
+        print(json.dumps({"benchmark": "train_step", "computed": computed(given), "batch": given.batch}))
+        return
     with tempfile.TemporaryDirectory() as made:
         folder = given.folder or Path(made)
         write_parts(folder, given)
@@ -235,6 +240,21 @@ def main() -> None:
             rows.append(row)
             print(told(row))
     print(json.dumps({"benchmark": "train_step", "rows": rows, **circumstances(given)}))
+
+
+def computed(given: argparse.Namespace) -> dict[str, Any]:
+    """Operations and memory of SD-1.5's sizes by shapes."""
+    from train_steps.computed import both
+
+    rows = {}
+    for case in given.cases:
+        rows[case] = row = both(given.batch, CASES[case])
+        ours, theirs = row["ours"], row["original"]
+        print(
+            f"{case}: {ours['tflop_an_image']} against {theirs['tflop_an_image']} TFLOP an image; GB "
+            f"{ours['total_gb']} at batch {ours['batch']} against {theirs['total_gb']} at {theirs['batch']}"
+        )
+    return rows
 
 
 def told(row: dict[str, Any]) -> str:

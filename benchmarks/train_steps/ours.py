@@ -18,11 +18,16 @@ IDENTITY = {"random_share": 0.0, "near_share": 0.0, "teacher_share": 1.0, "rollo
 COMPOSITION: dict[str, Any] = {"compose_every": 1, "compose": {"denoising": 1}}
 
 
-def settings(stack: Path, faces: Path, batch: int, steps: int, device: torch.device) -> Any:
-    """The config of a kind of step; steps: of denoising, 0 is a compositional step."""
+def settings(
+    stack: Path, faces: Path, batch: int, steps: int, device: torch.device, *, compiled: bool = False
+) -> Any:
+    """The config of a kind of step; steps: of denoising, 0 is a compositional step, which no compiled UNet
+    serves.
+    """
     cuda = device.type == "cuda"
     given: dict[str, Any] = {"stack": str(stack), "data": str(faces), "batch": batch, **ALONE}
     given |= {"frozen": "bf16" if cuda else "fp32", "latents": "cached", "device": str(device)}
+    given |= {"unets": "compiled" if compiled and steps else "channels_last" if cuda else "plain"}
     given |= {"loop": {"accumulate": 1, "precision": "bf16" if cuda else "fp32"}}
     given |= COMPOSITION if steps == 0 else {**IDENTITY, "rollout_steps": [steps]}
     return read_config("sd15/composition" if steps == 0 else "sd15/identity", Layer("benchmark", given))
@@ -44,15 +49,6 @@ class Ours:
         outcome = self.stepper.gradients(plan)
         self.stepper.update(outcome, plan.step - 1, 0.0)
         return sum(outcome.terms.values())
-
-    def faster(self, *, channels_last: bool, compiled: bool) -> None:
-        """What a GPU likes: UNets with channels last, and compiled."""
-        for name, model in self.recipe.frozen.items():
-            if "unet" in name or name == "teacher":
-                if channels_last:
-                    model.to(memory_format=torch.channels_last)
-                if compiled:
-                    model.compile()
 
     def close(self) -> None:
         """Stop the readers."""

@@ -37,6 +37,12 @@ class CompositionStep(Step):
             self.steps[RECONSTRUCT] = Reconstruct(config, models, dataset)
 
     @property
+    def watched(self) -> bool:
+        """Whether layers of the UNet are recorded."""
+        compose = self.steps[COMPOSE]
+        return isinstance(compose, Compose) and compose.capture is not None
+
+    @property
     def frozen(self) -> Mapping[str, nn.Module]:
         """The models of all three that are not trained."""
         return {name: part for step in self.steps.values() for name, part in step.frozen.items()}

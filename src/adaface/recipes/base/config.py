@@ -18,7 +18,8 @@ class PhotoConfig(TrainConfig):
     id_noise: least and most relative noise on an ID embedding; id_noise_share: how many get it. flip, scale:
     of the augmentation. latents: "cached" takes those of `adaface prepare --latents`, "fly" encodes each
     picture, "auto" takes what is there. frozen: precision of the models that are not trained; "auto" is bf16
-    on CUDA. gradient_checkpointing: the UNet is computed twice, for less memory.
+    on CUDA. gradient_checkpointing: the UNet is computed twice, for less memory. unets: "plain",
+    "channels_last" or "compiled", for GPUs (see `adaface.recipes.base.speed`).
     """
 
     kv_multipliers: tuple[int, ...] = ()
@@ -32,6 +33,7 @@ class PhotoConfig(TrainConfig):
     latents: Literal["auto", "cached", "fly"] = "auto"
     frozen: Literal["auto", "fp32", "bf16"] = "auto"
     gradient_checkpointing: bool = False
+    unets: Literal["plain", "channels_last", "compiled"] = "plain"
 
     def __post_init__(self) -> None:
         """Check each value."""

@@ -25,6 +25,7 @@ from adaface.recipes.base.models import Models, open_models, start_of
 from adaface.recipes.base.opening import open_base, open_dataset
 from adaface.recipes.base.photos import Batch, Photos
 from adaface.recipes.base.samples import draw_people, grid, settings_of
+from adaface.recipes.base.speed import quicken
 from adaface.recipes.config import ENCODER
 from adaface.spec import DEFAULT_SUBJECT
 from adaface.text.clip import TextEncoder
@@ -42,6 +43,11 @@ class Step(ABC):
     """
 
     unused = False
+
+    @property
+    def watched(self) -> bool:
+        """Whether a step records what happens within the UNet, which a compiled one does not show."""
+        return False
 
     @property
     def frozen(self) -> Mapping[str, nn.Module]:
@@ -89,6 +95,7 @@ class PhotoRecipe:
             models.pipe.unet.enable_gradient_checkpointing()
         self.photos = Photos(config, dataset, models.denoiser, base_size(models.pipe)[0], cache)
         self.step = step(config, models, dataset)
+        quicken(self.frozen.values(), config.unets, watched=self.step.watched)
         self._check_samples()
         self.loader = Loader(self.photos.read, config.workers)
 
