@@ -66,6 +66,13 @@ def test_the_coins_depend_on_the_picture_and_the_seed_alone():
     assert all(0.7 <= coins.scale <= 1 for coins in fixed_augments("alice-1", 50, seed=3))
 
 
+def test_pictures_can_be_kept_in_full_size(dataset):
+    encode(dataset)
+    encode(dataset, scale=(1.0, 1.0))  # other latents than those that are there: encoded anew
+    cache = LatentCache(dataset)
+    assert {cache[row, k].augment.scale for row in range(len(dataset)) for k in range(2)} == {1.0}
+
+
 def test_twice_the_same_call_gives_the_same_bytes(dataset, tmp_path):
     first = encode(dataset).read_bytes()
     other = FaceDataset(write_tiny_data(tmp_path / "other", people=3, photos=3))

@@ -1,6 +1,7 @@
 """Rows from the stack and encoders to the page: the shipped stack, two drawn people, two steps a picture."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from adaface.cli.main import app
-from adaface.errors import ConfigError
+from adaface.encoder.inverse import AdaFaceEncoder
+from adaface.errors import ConfigError, MissingFileError
+from adaface.mini.dataset import write_dataset
 from adaface.mini.evidence import pictures
 from adaface.mini.evidence.design import Design
 from adaface.mini.evidence.page import page
@@ -151,6 +154,19 @@ def test_requests_that_make_no_sense_are_told(values, words, drawn_data, tmp_pat
         evidence(request(drawn_data, tmp_path, **values))
 
 
+def test_a_row_whose_encoder_is_not_there_is_named(drawn_data, tmp_path):
+    with pytest.raises(MissingFileError, match=f"--row three={tmp_path}: no encoder in it"):
+        evidence(request(drawn_data, tmp_path, rows={"three": str(tmp_path)}))
+
+
+def test_an_encoder_for_another_text_encoder_is_noted(drawn_data, done, tmp_path):
+    encoder = AdaFaceEncoder.from_pretrained(Stack.load("mini").path("encoder"))
+    encoder.config = replace(encoder.config, base_text_encoder="sha256:other")
+    encoder.save_pretrained(tmp_path)
+    result = evidence(request(drawn_data, done[1], rows={"one": "stack", "odd": str(tmp_path)}))
+    assert result.notes == ("odd: this encoder was trained for another text encoder than the stack's",)
+
+
 def test_the_command_prints_the_tables_or_one_json_object(drawn_data, done):
     given = ["mini", "evidence", "--data", str(drawn_data), "--row", "one=stack", "-o", str(done[1])]
     given += [
@@ -171,3 +187,38 @@ def test_the_command_prints_the_tables_or_one_json_object(drawn_data, done):
     assert told.exit_code == 0, told.output
     assert "| class prompt |" in told.stdout and "evidence.md" in told.stderr
     assert json.loads(CliRunner().invoke(app, [*given, "--json"]).stdout)["rows"][2]["name"] == "one"
+
+
+PLAN = """
+config: smoke
+settings:
+  batch: 2
+  validation: 0
+  tensorboard: false
+  samples: {people: 0}
+  loop: {steps: 2, save_steps: 0, schedule: {warmup_steps: 1}}
+runs:
+  all: {}
+  no noise: {id_noise_share: 0.0}
+"""
+
+
+def test_ablations_train_each_run_once_and_hold_it_against_the_whole(drawn_data, tmp_path):
+    write_dataset(drawn_data, tmp_path / "faces", Stack.load("mini"))
+    (tmp_path / "plan.yaml").write_text(PLAN)
+    out = tmp_path / "out"
+    given = ["mini", "ablate", "--data", str(drawn_data), "--faces", str(tmp_path / "faces"), "-o", str(out)]
+    given += ["--start", "stack", "--config", str(tmp_path / "plan.yaml"), "--people", "2", "--plain", "1"]
+    given += ["--seen", "1", "--unseen", "1", "--steps", "2", "--device", "cpu"]
+    told = CliRunner().invoke(app, [*given, "loop.steps=3"])
+    assert told.exit_code == 0, told.output
+    assert "2 runs from stack: 3 steps of 2 samples each" in told.stderr
+    rows = json.loads((out / "rows.json").read_text())["rows"]
+    assert [row["name"] for row in rows] == ["class prompt", "teacher", "start", "all", "no noise"]
+    assert [row["against"] and row["against"]["row"] for row in rows] == [None, None, "all", None, "all"]
+    assert len({row["weights"] for row in rows}) == 5, "all have weights of their own"
+    assert "no noise: id_noise_share=0.0" in (out / "evidence.md").read_text()
+    metrics = [path.stat().st_mtime_ns for path in sorted(out.rglob("metrics.jsonl"))]
+    again = CliRunner().invoke(app, [*given, "loop.steps=3"])
+    assert again.exit_code == 0 and len(metrics) == 2
+    assert metrics == [path.stat().st_mtime_ns for path in sorted(out.rglob("metrics.jsonl"))]

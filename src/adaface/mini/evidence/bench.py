@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from adaface.evaluation.statistics import Row
 from adaface.evaluation.text_match import ClipScorer
 from adaface.face.analyzer import FaceAnalyzer
 from adaface.mini.evidence.design import PLAIN, SCENES, Cells
-from adaface.mini.evidence.faces import Judge, by_person, looks_at, own_judge, second_judge
+from adaface.mini.evidence.faces import Judge, Likeness, by_person, looks_at, own_judge, second_judge
 from adaface.mini.evidence.table import Column
 from adaface.mini.gates import composed, given_and_decoded, hits_of
 from adaface.mini.measuring import load_segmenter
@@ -77,14 +77,14 @@ class Bench:
 
     def possible(self) -> dict[str, Row]:
         """What real pictures reach: margins of the reconstructions, and real composed pictures' captions."""
-        found = {f"{MARGIN}{end}": row for end, row in self.reconstructed(MARGIN).items()}
+        found = {f"{MARGIN}{end}": one.margin for end, one in self.reconstructed.items()}
         return found | self._texts(self.photos, range(len(self.photos)))
 
-    def reconstructed(self, what: str) -> dict[str, Row]:
-        """MARGIN or COPY of the reconstructed photos, (P,), by each judge."""
+    @cached_property
+    def reconstructed(self) -> dict[str, Likeness]:
+        """What each judge says of the reconstructed photos (P,)."""
         looks, person = looks_at(self.back, self.analyzer), range(len(self.back))
-        likeness = {end: judge(looks, person) for end, judge in self.judges.items()}
-        return {end: one.margin if what == MARGIN else one.copied for end, one in likeness.items()}
+        return {end: judge(looks, person) for end, judge in self.judges.items()}
 
     def columns(self) -> list[Column]:
         """The columns of the table, in order."""
@@ -131,8 +131,9 @@ class Bench:
 
     def _text_columns(self) -> list[Column]:
         says = "share of pictures that choose their own caption among 32, as a share of real composed ones'"
+        by_end = {"": says, "_second": "the same by a CLIP that has only ever scored"}
         return [
-            Column(f"{key}{end}", f"text, {what}{', second CLIP' if end else ''}", f"{key}{end}", says)
+            Column(f"{key}{end}", f"text, {what}{', second CLIP' if end else ''}", f"{key}{end}", by_end[end])
             for end in self.clips
             for key, what in (
                 (f"{TEXT}_seen", "seen pairs"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from adaface.errors import ConfigError
+from adaface.errors import ConfigError, MissingFileError
 from adaface.mini.evidence.design import PLAIN, Cell
 from adaface.pipelines.embedder import load_encoder, usual_settings
 from adaface.pipelines.personalizer import Personalizer
@@ -24,13 +24,15 @@ CLASS_PROMPT, TEACHER = "class prompt", "teacher"
 class RowSource:
     """A row before it is drawn. name: in tables. identity: of its weights, so that pictures are known again.
 
-    personalizer: what draws it. place: the encoder's folder, "" for the rows without one.
+    personalizer: what draws it. place: the encoder's folder, "" for the rows without one. note: what a reader
+    should know of it.
     """
 
     name: str
     identity: str
     personalizer: Personalizer
     place: str = ""
+    note: str = ""
 
     @property
     def file(self) -> str:
@@ -92,8 +94,7 @@ def row_sources(base: Personalizer, stack: Stack, rows: dict[str, str]) -> list[
         RowSource(TEACHER, "the ID prompter's context", base),
     ]
     for name, place in rows.items():
-        folder = stack.path(ENCODER) if place == STACK else find_encoder(place)
-        sources.append(_encoder_row(base, stack, name, folder))
+        sources.append(_encoder_row(base, stack, name, _folder(stack, name, place)))
     files = [source.file for source in sources]
     for source in sources:
         if files.count(source.file) > 1:
@@ -101,9 +102,18 @@ def row_sources(base: Personalizer, stack: Stack, rows: dict[str, str]) -> list[
     return sources
 
 
+def _folder(stack: Stack, name: str, place: str) -> Path:
+    try:
+        return stack.path(ENCODER) if place == STACK else find_encoder(place)
+    except MissingFileError as error:
+        raise MissingFileError(str(error).replace("init_from=", f"--row {name}=", 1)) from error
+
+
 def _encoder_row(base: Personalizer, stack: Stack, name: str, folder: Path) -> RowSource:
     own = stack.with_parts({ENCODER: folder})
     encoder, prompter = load_encoder(own, base.pipe.device)
     settings = usual_settings(own, encoder)
     row = Personalizer(base.pipe, encoder, prompter, settings=settings, stack=own)
-    return RowSource(name, encoder.fingerprint(), row, str(folder))
+    fits = encoder.config.base_text_encoder in ("unknown", base.fingerprints["base_text_encoder"])
+    note = "" if fits else f"{name}: this encoder was trained for another text encoder than the stack's"
+    return RowSource(name, encoder.fingerprint(), row, str(folder), note)

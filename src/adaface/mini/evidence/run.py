@@ -159,8 +159,8 @@ def _result(
         columns=columns,
         rows=rows,
         possible=_figures(possible),
-        copied=_figures({f"{COPY}{end}": row for end, row in bench.reconstructed(COPY).items()}),
-        notes=request.notes,
+        copied=_figures({f"{COPY}{end}": one.copied for end, one in bench.reconstructed.items()}),
+        notes=(*request.notes, *(source.note for source in sources if source.note)),
     )
 
 
