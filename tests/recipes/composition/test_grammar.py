@@ -1,9 +1,12 @@
 """Compositions out of a grammar: what may stand in them, how they are phrased, and what is no grammar."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from adaface.errors import ConfigError
+from adaface.pipelines.stack import Stack
 from adaface.recipes.composition.grammar import grammar_of, known, read_grammar
 from adaface.training.config import Layer
 
@@ -72,7 +75,7 @@ def test_the_longest_prompts_hold_the_longest_words():
 
 @pytest.mark.parametrize("name", ["mini", "sd15"])
 def test_the_grammars_of_the_package_compose(name):
-    made = drawn(read_grammar(name, {}), 300)
+    made = drawn(read_grammar(name, stack()), 300)
     assert len({one.composed for one in made}) > 60
     assert all(
         one.composed.count("{subject}") == 1 and "{" not in one.composed.replace("{subject}", "")
@@ -89,18 +92,26 @@ def test_the_grammars_of_the_package_are_known():
     assert known() == ["mini", "sd15"]
 
 
+def stack(name="mine", **settings):
+    return Stack(Path(), name, {}, settings)
+
+
 def test_a_stack_may_bring_its_own():
-    assert read_grammar("stack", {"compositions": WORDS}) == grammar()
+    assert read_grammar("stack", stack("mini", compositions=WORDS)) == grammar()
 
 
-def test_a_stack_without_one_is_told_what_to_name():
-    with pytest.raises(ConfigError, match=r'brings no "compositions".*mini, sd15'):
-        read_grammar("stack", {})
+def test_without_one_the_grammar_of_its_name_counts():
+    assert read_grammar("stack", stack("mini")) == read_grammar("mini", stack())
+
+
+def test_a_stack_without_any_is_told_what_to_name():
+    with pytest.raises(ConfigError, match=r'stack "mine" brings no "compositions".*mini, sd15'):
+        read_grammar("stack", stack())
 
 
 def test_a_name_of_nothing_is_told_with_the_nearest():
     with pytest.raises(ConfigError, match=r'grammar="min": no YAML file.*did you mean mini\?'):
-        read_grammar("min", {})
+        read_grammar("min", stack())
 
 
 @pytest.mark.parametrize(

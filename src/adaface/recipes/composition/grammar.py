@@ -19,15 +19,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files as resources
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Generator
 
 from adaface.errors import ConfigError
+from adaface.pipelines.stack import Stack
+from adaface.recipes.config import STACK
 from adaface.training.config import Layer, build, nearest, read_yaml
 
-FOLDER = "grammars"
+FOLDER, OWN = "grammars", "compositions"  # of the package's files; of a stack's settings
 SUBJECT = "subject"
 TRIES = 1000
 
@@ -130,18 +131,21 @@ class Grammar(Phrases):
         return ", ".join(piece for piece in pieces if piece)
 
 
-def read_grammar(name: str, settings: Mapping[str, Any]) -> Grammar:
-    """A grammar by the name of one that comes with the package, a YAML file, or "stack", the stack's own.
+def read_grammar(name: str, stack: Stack) -> Grammar:
+    """A grammar by the name of one that comes with the package, a YAML file, or "stack".
 
-    settings: the stack's. Raises ConfigError: there is none of that name, or it is not one.
+    "stack" is the stack's own, else the one that goes by the stack's name. Raises ConfigError: there is none,
+    or it is not one.
     """
-    if name == "stack":
-        if "compositions" not in settings:
+    if name == STACK:
+        if OWN in stack.settings:
+            return grammar_of(Layer(f'{OWN} of stack "{stack.name}"', stack.settings[OWN]))
+        if stack.name not in known():
             raise ConfigError(
-                'grammar="stack": this stack brings no "compositions" in its settings. Give the name of a '
-                f"grammar ({', '.join(known())}) or a YAML file"
+                f'grammar="{STACK}": stack "{stack.name}" brings no "{OWN}" in its settings. Give the name '
+                f"of a grammar ({', '.join(known())}) or a YAML file"
             )
-        return grammar_of(Layer("compositions of the stack", settings["compositions"]))
+        name = stack.name
     own = Path(str(resources("adaface.recipes.composition"))) / FOLDER / f"{name}.yaml"
     if own.is_file() or Path(name).is_file():
         return grammar_of(read_yaml(own if own.is_file() else name))

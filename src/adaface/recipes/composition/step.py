@@ -69,7 +69,7 @@ class Compose(Step):
         is missing.
         """
         self.config, self.models, self.own = config, models, config.compose
-        self.grammar = read_grammar(self.own.grammar, models.stack.settings)
+        self.grammar = read_grammar(self.own.grammar, models.stack)
         self.anchor = copy.deepcopy(models.encoder).requires_grad_(False).eval()
         needed = self.own.weights.of_layers
         self.capture = Capture(models.denoiser.unet, self.own.layers) if needed else None
