@@ -9,9 +9,9 @@ is a noisy picture that the student is asked about (where a step has several den
 keeps a part of its batch and of the steps); of a compositional step, one person's four prompts.
 
     python benchmarks/train_step.py                            # CPU, narrow shapes: some three minutes
-    python benchmarks/train_step.py --shape sd15 --batch 8     # GPU: SD-1.5's shapes; bf16, channels last
-    python benchmarks/train_step.py --shape sd15 --batch 8 --compile
-    python benchmarks/train_step.py --computed --batch 8       # anywhere: SD-1.5's sizes from shapes alone
+    python benchmarks/train_step.py --shape sd15               # GPU: SD-1.5's shapes; bf16, channels last
+    python benchmarks/train_step.py --shape sd15 --compile
+    python benchmarks/train_step.py --computed                 # anywhere: SD-1.5's sizes from shapes alone
 
 Pairs of both ways take turns in one run; the median ratio of their images a second is told with the least
 and the most. Peak memory is that of a process of its own for each way, after a first step: on CUDA what the
@@ -82,10 +82,15 @@ def opened(name: str, case: str, given: argparse.Namespace, folder: Path) -> Way
 
 def measured(case: str, given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Both ways in turn."""
+    import torch
     from train_steps.counting import operations
 
     ways = {name: opened(name, case, given, folder) for name in WAYS}
-    flops = {name: operations(way.step) for name, way in ways.items()}  # a first step, too
+    with torch.compiler.set_stance("force_eager"):  # what is compiled cannot be counted
+        flops = {name: operations(way.step) for name, way in ways.items()}  # a first step, too
+    for way in ways.values():
+        if given.device != "cpu":
+            way.step()  # compiles, and finds its kernels
     runs: dict[str, list[tuple[float, float]]] = {name: [] for name in WAYS}
     faces = ways["original"].faces()
     for pair in range(given.pairs):
@@ -195,7 +200,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shape", choices=("narrow", "sd15", "tiny"), default="narrow")
     parser.add_argument("--cases", nargs="+", choices=tuple(CASES), default=list(CASES))
-    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--batch", type=int, default=None, help="usual: 8 on CUDA and of shapes, else 2")
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default=None, help="usual: cuda if there is one, else cpu")
@@ -211,8 +216,10 @@ def arguments() -> argparse.Namespace:
     import torch
 
     torch.set_num_threads(given.threads)
-    given.device = given.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if given.device.startswith("cuda"):
+    given.device = given.device or ("cuda:0" if torch.cuda.is_available() else "cpu")
+    cuda = given.device.startswith("cuda")
+    given.batch = given.batch or (8 if cuda or given.computed else 2)
+    if cuda:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
         name = torch.cuda.get_device_name(given.device)
         given.peak = given.peak or next((peak for key, peak in PEAKS.items() if key in name), None)

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
@@ -33,9 +32,3 @@ def operations(run: Any) -> int:
     with Operations() as counter:
         run()
     return int(counter.count)
-
-
-def attention_by_hand(size: int = 8) -> int:
-    """Operations of attention over `size` positions of one head of `size` numbers: for a check."""
-    rows = torch.ones(1, 1, size, size)
-    return operations(lambda: torch.nn.functional.scaled_dot_product_attention(rows, rows, rows))
