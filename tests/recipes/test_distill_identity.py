@@ -172,6 +172,50 @@ def test_random_people_begin_with_pure_noise_that_is_not_the_noise_put_on_it(sha
     assert (weight == 1).all()
 
 
+# what the student reads, and at which noise levels
+
+
+def told(recipe, monkeypatch, **coins):
+    """What the prompts were asked for in a step: texts, rows, layer weights."""
+    plan, asked = plan_of(recipe), []
+    batch = batch_of(recipe, plan)
+    prompts = lambda *given: asked.append(given) or torch.zeros(2, 1, 1)  # noqa: E731
+    monkeypatch.setattr(recipe.models.denoiser, "prompts", prompts)
+    rows = torch.randn(2, 16, 128, generator=torch.Generator().manual_seed(0))
+    recipe.step.context({**plan.coins, **coins}, batch, rows)
+    return batch, rows, asked[0]
+
+
+@pytest.mark.parametrize("kind", ["random", "real"])
+def test_people_who_do_not_exist_are_called_persons_and_others_by_their_word(shared, monkeypatch, kind):
+    recipe = shared(kind, templates=["{subject}, a {word}"])
+    batch, _, (texts, _, _) = told(recipe, monkeypatch)
+    words = ["person"] * 2 if kind == "random" else batch.words
+    assert texts == [f"{{subject}}, a {word}" for word in words]
+
+
+def test_the_student_s_rows_are_blurred_a_little(shared, monkeypatch):
+    _, rows, (_, blurred, _) = told(shared("real", subject_noise_share=1.0), monkeypatch)
+    moved = (blurred - rows).norm(dim=-1) / rows.norm(dim=-1)
+    assert moved.min() > 0.01 and moved.max() < 0.06
+
+
+def test_the_layer_weights_are_the_step_s(shared, monkeypatch):
+    assert told(shared("real"), monkeypatch, layers=[0.2, 0.8])[2][2] == [0.2, 0.8]
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_step_begins_at_raised_noise_levels_and_many_steps_at_higher_ones(shared, steps):
+    recipe = shared("real", batch=2)
+    plan = plan_of(recipe)
+    batch = dataclasses.replace(batch_of(recipe, plan), timesteps=torch.tensor([100, 500]))
+    even, higher = (recipe.step.start({"raised": share}, batch, steps) for share in (0.0, 1.0))
+    assert even.timesteps.tolist() == ([100, 500] if steps == 1 else [400, 666])
+    assert (higher.timesteps > even.timesteps).all()
+    assert (higher.timesteps <= (torch.tensor([130, 650]) if steps == 1 else 767)).all()
+    assert even.noise is batch.noise
+
+
 # what counts
 
 
