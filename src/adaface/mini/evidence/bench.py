@@ -91,7 +91,8 @@ class Bench:
         return [*self._face_columns(), *self._text_columns()]
 
     def _some(self, there: Sequence[int], *kinds: str) -> list[int]:
-        return [n for n in self.cells.of(*kinds) if n in set(there)]
+        known = set(there)
+        return [n for n in self.cells.of(*kinds) if n in known]
 
     def _texts(self, pictures: Pictures, there: Sequence[int]) -> dict[str, Row]:
         """Shares of pictures that choose their own caption; "text" is of seen and unseen scenes together."""

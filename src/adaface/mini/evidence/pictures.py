@@ -44,12 +44,13 @@ class Sheets:
         """
         shown = [n for n, cell in enumerate(self.cells) if row.shows(cell)]
         digest = self._digest(row, shown)
-        found = _read(self.path(row), digest, len(self.cells), len(self.ids))
-        if found is None:
+        sheet = _read(self.path(row), digest)
+        if sheet is None:
             drawn = self._draw(row, [self.cells[n] for n in shown], tell)
-            self._write(row, dict(zip(shown, drawn, strict=True)), digest)
-            found = drawn_at(len(self.cells), dict(zip(shown, drawn, strict=True)))
-        return [picture if n in set(shown) else None for n, picture in enumerate(found)]
+            sheet = self._write(row, dict(zip(shown, drawn, strict=True)), digest)
+        there = set(shown)
+        tiles = _tiles(sheet, len(self.cells) // len(self.ids), len(self.ids))
+        return [tile if n in there else None for n, tile in enumerate(tiles)]
 
     def _draw(self, row: RowSource, cells: Sequence[Cell], tell: Tell) -> list[Image.Image]:
         own = row.personalizer
@@ -71,7 +72,7 @@ class Sheets:
         text = json.dumps([self.same, row.identity, settings, people, said], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def _write(self, row: RowSource, drawn: dict[int, Image.Image], digest: str) -> None:
+    def _write(self, row: RowSource, drawn: dict[int, Image.Image], digest: str) -> Image.Image:
         size = next(iter(drawn.values())).size
         columns = len(self.cells) // len(self.ids)
         sheet = Image.new("RGB", (columns * size[0], len(self.ids) * size[1]), "white")
@@ -80,6 +81,7 @@ class Sheets:
         info = PngImagePlugin.PngInfo()
         info.add_text(_KEY, digest)
         write_atomic(self.path(row), lambda path: sheet.save(path, format="PNG", pnginfo=info))
+        return sheet
 
 
 def models_digest(base: Personalizer) -> str:
@@ -89,29 +91,24 @@ def models_digest(base: Personalizer) -> str:
     return hashlib.sha256(" ".join(fingerprint(part.state_dict()) for part in parts).encode()).hexdigest()
 
 
-def drawn_at(count: int, drawn: dict[int, Image.Image]) -> list[Image.Image]:
-    """Pictures by their cells as a list of `count`, the first one where there is none."""
-    some = next(iter(drawn.values()))
-    return [drawn.get(n, some) for n in range(count)]
-
-
 def _words(row: RowSource, cell: Cell) -> str:
     return cell.prompt if row.place else cell.caption
 
 
-def _read(path: Path, digest: str, count: int, people: int) -> list[Image.Image] | None:
-    """The pictures of a sheet; None: there is none, or of something else."""
+def _read(path: Path, digest: str) -> Image.Image | None:
+    """A sheet; None: there is none, or of something else."""
     try:
         with Image.open(path) as sheet:
-            if sheet.info.get(_KEY) != digest:
-                return None
-            whole = sheet.convert("RGB")
+            return sheet.convert("RGB") if sheet.info.get(_KEY) == digest else None
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError):
         return None
-    columns = count // people
-    width, height = whole.width // columns, whole.height // people
+
+
+def _tiles(sheet: Image.Image, columns: int, rows: int) -> list[Image.Image]:
+    """Its pictures, line by line."""
+    width, height = sheet.width // columns, sheet.height // rows
     return [
-        whole.crop((x * width, y * height, (x + 1) * width, (y + 1) * height))
-        for y in range(people)
+        sheet.crop((x * width, y * height, (x + 1) * width, (y + 1) * height))
+        for y in range(rows)
         for x in range(columns)
     ]
