@@ -291,6 +291,7 @@ def circumstances(given: argparse.Namespace) -> dict[str, Any]:
     return {
         "shape": given.shape, "batch": given.batch, "pairs": given.pairs, "threads": given.threads,
         "compiled": given.compile, "peak_tflops": given.peak,
+        "goal": {"ratio": 3.0, "peak_mb": 24_000, "of": "sd15, batch 8, a GPU"},
         "device": torch.cuda.get_device_name(given.device) if cuda else "cpu",
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "commit": subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip(),

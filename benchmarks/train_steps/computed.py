@@ -49,6 +49,7 @@ from adaface.training.plan import StepPlan, step_generator
 
 with quiet():
     from diffusers import DDIMScheduler
+    from diffusers.models.attention_processor import AttnProcessor
 
 GB = 1e9
 PRODIGY = 4  # numbers that it keeps for each weight
@@ -228,6 +229,7 @@ class Shapes(Original):
         self.device, self.half = META, torch.float16
         self.unet, self.vae, self.tokenizer = found.unet, found.vae, found.tokenizer
         self.unet.enable_gradient_checkpointing()
+        self.vae.set_attn_processor(AttnProcessor())
         self.layers = read_one_context_a_layer(self.unet)
         nn.Module.to(found.teacher, self.half)
         self.teacher, self.prompter, self.encoder = found.teacher, found.prompter, found.encoder

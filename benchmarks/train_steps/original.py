@@ -9,6 +9,7 @@ teacher, with fused attention) is so here, on CUDA. Letters: B, K, T, D, C, h, w
 
 import time
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -70,7 +71,8 @@ class Original:
     """Models, optimiser, and the steps. seconds_in_faces: spent on finding and recognising faces so far."""
 
     def __init__(self, stack: Stack, dataset: FaceDataset, loop: LoopConfig, device: torch.device) -> None:
-        self.dataset, self.device = dataset, device
+        self.sample = lru_cache(None)(dataset.__getitem__)  # as from readers that are always ahead
+        self.device = device
         self.half = torch.float16 if device.type == "cuda" else torch.float32
         with quiet():
             pipe = load_base(base_parts(stack, safety_checker=False), device, torch.float32)
@@ -82,6 +84,7 @@ class Original:
             part.requires_grad_(False).eval()
         self.unet, self.vae, self.tokenizer = pipe.unet, pipe.vae, pipe.tokenizer
         self.unet.enable_gradient_checkpointing()
+        self.vae.set_attn_processor(AttnProcessor())
         self.layers = read_one_context_a_layer(self.unet)
         self.text, self.scheduler = TextEncoder(pipe.text_encoder), ddim(pipe.scheduler)
         self.prompter = Arc2FacePrompter.from_pretrained(stack.path("id_prompter")).to(device)
@@ -103,7 +106,7 @@ class Original:
         started = time.perf_counter()
         found = []
         for row in rows:
-            sample = self.dataset[row]
+            sample = self.sample(row)
             picture = sample.image.permute(1, 2, 0).contiguous().numpy()
             self.analyzer.detector(picture)  # drawn faces may not be found: their points are known
             found.append(self.analyzer.recognizer(align(picture, sample.landmarks.numpy())[None])[0])
@@ -112,7 +115,7 @@ class Original:
 
     def latents(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Latents (B, C, h, w) by the VAE in float32, and the weight of their places (B, 1, h, w)."""
-        samples = [self.dataset[row] for row in rows]
+        samples = [self.sample(row) for row in rows]
         pictures = torch.stack([sample.image for sample in samples]).to(self.device) / 127.5 - 1
         latents = vae_latents(self.vae, pictures, torch.zeros((), device=self.device))
         masks = torch.stack([sample.mask for sample in samples]).float().to(self.device)
