@@ -172,7 +172,7 @@ def test_a_setting_out_of_range_says_what_would_do(settings, wrong, told):
         settings(**wrong)
 
 
-def test_a_filter_without_a_clip_is_told_before_the_first_step(settings, recipe, monkeypatch):
+def test_a_filter_without_a_clip_is_told_before_the_first_step(settings, recipe):
     from dataclasses import replace
 
     models = recipe.models
@@ -180,6 +180,12 @@ def test_a_filter_without_a_clip_is_told_before_the_first_step(settings, recipe,
     bare = replace(models, stack=replace(models.stack, roles=roles))
     with pytest.raises(ConfigError, match='"tiny" has no role "clip".*compose.candidates=0'):
         Compose(settings(), bare, recipe.dataset)
+
+
+def test_a_recogniser_without_gradients_is_told_before_the_first_step(settings, recipe, monkeypatch):
+    monkeypatch.setattr("adaface.recipes.composition.step.recognizer_name", lambda stack: "arcface")
+    with pytest.raises(ConfigError, match='stack "tiny" has "arcface".*compose.weights.identity=0'):
+        Compose(settings(), recipe.models, recipe.dataset)
 
 
 def test_a_grammar_that_is_too_long_is_told_before_the_first_step(opened, tmp_path):

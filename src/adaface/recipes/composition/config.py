@@ -51,8 +51,9 @@ class ComposeConfig:
     grammar: "stack" (its own, or the one of its name), the name of one that comes with the package, or a YAML
     file. layers: of the UNet that features are compared at, with weights (see `Capture`). anchor: share of
     the encoder as it was at the start in the rows of the single prompt. denoising: most denoising steps, each
-    number up to it as often. primed: share of the steps that begin with a drawing that was cut short; the others begin
-    with the photo. prime_steps, prime_subject: of that drawing, and the person's share in what leads it.
+    number up to it as often. primed: share of the steps that begin with a drawing that was cut short; the
+    others begin with the photo. prime_steps, prime_subject: of that drawing, and the person's share in what
+    leads it.
     levels, photo_levels: noise levels of the first step, as shares of all, after a drawing and with a photo.
     candidates: noises to choose among, by the stack's CLIP; 0 trusts the teacher. level, margin: how much
     better than the plain words, and than the student's picture, a teacher has to fit (see

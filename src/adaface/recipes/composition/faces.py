@@ -30,10 +30,8 @@ def face_places(landmarks: Tensor, rows: Tensor, count: int, size: int, side: tu
     return places
 
 
-def unlike(
-    recognizer: SFace, pictures: Tensor, faces: Tensor, mean: Tensor, seeds: Sequence[int]
-) -> tuple[Tensor, Tensor]:
-    """1 - likeness of pictures (B, 3, S, S) in -1..1 to ID embeddings (B, D_id): (B,); who has a face, (B,).
+def unlike(recognizer: SFace, pictures: Tensor, faces: Tensor, mean: Tensor, seeds: Sequence[int]) -> Tensor:
+    """1 - likeness of pictures (B, 3, S, S) in -1..1 to ID embeddings (B, D_id): (B,).
 
     Likeness: the cosine to the own embedding minus that to `mean` (D_id,), as `adaface.recipes.base.drawn`
     has it. The recogniser sees each face a little changed, by the sample's own seed. Without a face: 1, and a
@@ -41,13 +39,12 @@ def unlike(
     """
     landmarks, rows = landmarks_in(pictures)
     result = 1 + 0 * pictures.mean((1, 2, 3))  # with a gradient of nothing where no face was found
-    found = torch.zeros(len(pictures), dtype=torch.bool, device=pictures.device)
     if not len(rows):
-        return result, found
+        return result
     pairs = [
         changed(pictures[[row]], marks[None].to(pictures.device), sample_generator(seeds[row]))
         for row, marks in zip(rows.tolist(), landmarks, strict=True)
     ]
     seen, marks = (torch.cat(parts) for parts in zip(*pairs, strict=True))
     likeness = (embed(recognizer, seen, marks) * (faces[rows] - mean)).sum(-1)
-    return result.index_put((rows,), 1 - likeness), found.index_put((rows,), torch.tensor(True))
+    return result.index_put((rows.to(result.device),), 1 - likeness.to(result))

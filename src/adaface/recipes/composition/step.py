@@ -17,8 +17,10 @@ from torch import Generator, Tensor, nn
 from adaface.data.dataset import FaceDataset
 from adaface.errors import ConfigError
 from adaface.face.differentiable.network import SFace
+from adaface.face.recognize import SFACE
 from adaface.losses.feature_delta import delta_target
 from adaface.losses.prompt_delta import prompt_delta
+from adaface.pipelines.recognition import recognizer_name
 from adaface.recipes.base.denoising import SUBJECT
 from adaface.recipes.base.drawn import landmarks_in
 from adaface.recipes.base.models import Models
@@ -74,11 +76,11 @@ class Compose(Step):
         needed = self.own.weights.of_layers
         self.capture = Capture(models.denoiser.unet, self.own.layers) if needed else None
         self.judge = open_judge(models) if self.own.candidates else None
-        self.recognizer = SFace().to(models.device) if self.own.weights.identity else None
+        self.recognizer = open_recognizer(models) if self.own.weights.identity else None
         rows = torch.from_numpy(dataset.id_embeddings[:].copy()).float()
         self.mean_face = rows.mean(0).to(models.device)
-        recommended = models.settings.guidance_scale
-        self.guidance = self.own.guidance or float(recommended[0])
+        recommended = float(models.settings.guidance_scale[0])
+        self.guidance = recommended if self.own.guidance is None else self.own.guidance
         self.empty = no_words(models.denoiser.prompts)
         longest = max(dataset.class_words, key=len)
         for text in self.grammar.longest():
@@ -259,8 +261,7 @@ class Compose(Step):
         if self.recognizer is None:
             return {}
         pictures, seeds = self.decoded(clean), derived(batch.seeds, _FACE)
-        values, _ = unlike(self.recognizer, pictures, batch.faces, self.mean_face, seeds)
-        return {"identity": values}
+        return {"identity": unlike(self.recognizer, pictures, batch.faces, self.mean_face, seeds)}
 
     @torch.no_grad()
     def face(self, clean: Tensor) -> Tensor:
@@ -295,6 +296,17 @@ def open_judge(models: Models) -> Judge | None:
             '"clip". Use a stack that has one, or compose.candidates=0'
         )
     return Judge.open(models.stack.path("clip"), models.device)
+
+
+def open_recognizer(models: Models) -> SFace:
+    """The stack's recogniser, with gradients. Raises ConfigError: it is none that has them."""
+    name = recognizer_name(models.stack)
+    if name != SFACE.name:
+        raise ConfigError(
+            f'compose.weights.identity: of the recognisers, only "{SFACE.name}" gives gradients here, and '
+            f'stack "{models.stack.name}" has "{name}". Give compose.weights.identity=0'
+        )
+    return SFace().to(models.device)
 
 
 def _words(prompt: str, word: str) -> str:
