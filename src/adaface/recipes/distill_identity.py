@@ -26,7 +26,7 @@ from adaface.recipes.config import absolute_place
 from adaface.recipes.identity.noise import derived, noisy_faces, noisy_rows, normal, uniform
 from adaface.recipes.identity.people import open_people
 from adaface.recipes.identity.rollout import Level, Loss, gathered, late_start, levels, raised
-from adaface.recipes.identity.teachers import Said, open_teacher
+from adaface.recipes.identity.teachers import TEACHER, Said, open_teacher
 from adaface.training.plan import Coin, StepPlan, seeds
 
 RANDOM, NEAR, REAL = "random", "near", "real"  # kinds of people: nobody's, near to one photo's, the photos'
@@ -107,7 +107,8 @@ class Config(PhotoConfig):
 
     def places(self) -> dict[str, Any]:
         """As of `TrainConfig`."""
-        return {"teachers": {absolute_place(place): weight for place, weight in self.teachers.items()}}
+        named = self.teachers.items()
+        return {"teachers": {n if n == TEACHER else absolute_place(n): weight for n, weight in named}}
 
 
 class IdentityStep(Step):
