@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from adaface.recipes.base.recipe import PhotoRecipe
 from adaface.recipes.estimate import estimate
 from adaface.recipes.kept import Kept
 from adaface.training.distributed import ONE
@@ -133,3 +134,19 @@ def test_a_teacher_that_is_the_base_s_unet_is_counted_once(settings):
     """The tiny stack's teacher reads the base's own UNet."""
     plain, taught = (estimate(settings(recipe=name), ONE) for name in ("reconstruct", "distill_identity"))
     assert taught.memory.frozen == plain.memory.frozen
+
+
+def test_each_kind_of_step_counts_by_its_share(settings, monkeypatch):
+    """Of six templates, two are called short."""
+    called = ["short", "short", "long", "long", "long", "long"]
+    monkeypatch.setattr(PhotoRecipe, "kind", lambda self, plan: called[plan.coins["template"]])
+    found = estimate(settings(loop={"steps": 1000}), ONE)
+    often, seldom = found.kinds
+    assert (often.name, seldom.name) == ("long", "short")
+    assert often.share == pytest.approx(2 / 3, abs=0.1)
+    assert often.share + seldom.share == pytest.approx(1)
+    mean = often.share * often.seconds + seldom.share * seldom.seconds
+    assert found.seconds_a_step == pytest.approx(mean)
+    assert found.memory.activations >= max(often.activations, seldom.activations)
+    assert found.lines()[-1].startswith("kinds of steps: ")
+    assert "% long: " in found.lines()[-1]
