@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
@@ -48,7 +49,7 @@ from adaface.training.plan import Coin, StepPlan, sample_generator
 FourSeen = tuple[Seen, Seen, Seen, Seen]
 # what a sample's own numbers are for
 _WORDS, _LEVEL, _NOISE, _PRIME, _SHAPE, _NEXT, _FACE = range(11, 18)
-SHRINK, NOISE_SHARE = (0.0, 1.0), (0.1, 0.4)  # of a photo as a start (AdaFace, start of a compositional step)
+NOISE_SHARE = (0.1, 0.4)  # of a photo as a start, at the first and last step (AdaFace, compositional step)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,8 +78,8 @@ class Compose(Step):
         self.capture = Capture(models.denoiser.unet, self.own.layers) if needed else None
         self.judge = open_judge(models) if self.own.candidates else None
         self.recognizer = open_recognizer(models) if self.own.weights.identity else None
-        rows = torch.from_numpy(dataset.id_embeddings[:].copy()).float()
-        self.mean_face = rows.mean(0).to(models.device)
+        mean = np.asarray(dataset.id_embeddings).mean(0, dtype=np.float32)
+        self.mean_face = torch.from_numpy(mean).to(models.device)
         recommended = float(models.settings.guidance_scale[0])
         self.guidance = recommended if self.own.guidance is None else self.own.guidance
         self.empty = no_words(models.denoiser.prompts)
