@@ -87,3 +87,12 @@ def test_without_a_face_nothing_of_it_is_asked():
     terms = preserved((eye, eye.flip(1), eye), (here, here, here, here), torch.ones(1, 4), torch.zeros(1, 4))
     assert float(terms.matches) == 0 and float(terms.face) == 0
     assert float(terms.background) > 0
+
+
+def test_a_leak_is_mended_by_less_attention_and_not_by_looking_like_the_face():
+    eye, face = torch.eye(4)[None], torch.tensor([[1.0, 1.0, 0.0, 0.0]])
+    queries, shares = eye.clone().requires_grad_(), torch.tensor([[0.1, 0.2, 0.3, 0.4]]).requires_grad_()
+    terms = preserved((eye, eye, eye), (eye, queries, eye, eye), shares, face)
+    terms.leak.sum().backward()
+    assert queries.grad is None
+    assert_close(shares.grad, torch.tensor([[0.0, 0.0, 0.5, 0.5]]))

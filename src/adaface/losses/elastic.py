@@ -72,7 +72,7 @@ def preserved(
         matches=moved.sum((1, 2)) / room * face.shape[-1],
         face=found_again(composed, match, single, face),
         background=weighted_mean(powered_distance(composed, common, POWER), rest),
-        leak=weighted_mean(shares, background(match, face)),
+        leak=weighted_mean(shares, background(match.detach(), face)),  # a place is not to pass for the face
     )
 
 
