@@ -1,4 +1,4 @@
-"""Where the person's rows look. Shapes: B, heads, N places, and a person's rows summed."""
+"""Where the person's rows look. Shapes: B, heads, N places."""
 
 from torch import Tensor
 
@@ -13,8 +13,8 @@ def attention_delta(
 ) -> Tensor:
     """Distance of two changes of the rows' scores, from class to subject, composed and single: (B,), 0..2.
 
-    Scores (B, heads, N) before the softmax, summed over the rows. Source: AdaFace, attention delta loss;
-    docs/method.md.
+    Scores (B, heads, N) before the softmax, means over the rows, since a class word has fewer of them.
+    Source: AdaFace, attention delta loss; docs/method.md.
     """
     composed = orthogonal(subject_composed, class_composed)
     single = orthogonal(subject_single, class_single)

@@ -44,7 +44,8 @@ def delta_target(
 ) -> Tensor:
     """What a composed picture of a person is to be by adding: class_composed + face (subject - class).
 
-    Predictions (B, C, H, W) on the same noisy latents; face: (B, 1, H, W) in 0..1, where the person is the
-    person. Ours, not the paper's: the delta is taken in what the UNet says, so that no feature is captured.
+    Predictions (B, C, H, W) at one noise level, on the same noisy latents at first. face: (B, 1, H, W) in
+    0..1, where the person is the person. Ours, not the paper's: the delta is taken in what the UNet says, so
+    that no feature is captured.
     """
     return class_composed + face * (subject_single - class_single)
