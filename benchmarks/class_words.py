@@ -13,8 +13,8 @@ from adaface.pipelines.drawing import Drawing, draw
 from adaface.pipelines.stack import Stack
 from adaface.recipes.base.denoising import Denoiser, Prompts
 from adaface.recipes.base.opening import open_base
-from adaface.recipes.composition.grammar import Composition, read_grammar
-from adaface.recipes.composition.prompts import no_words, spread_words, with_article, with_words
+from adaface.recipes.composition.grammar import Composition, read_grammar, with_article
+from adaface.recipes.composition.prompts import no_words, spread_words, with_words
 from adaface.text.tokens import pad_id, piece_ids
 from adaface.training.plan import sample_generator
 

@@ -73,6 +73,16 @@ def test_the_longest_prompts_hold_the_longest_words():
     assert grammar().longest() == ["a photo of {subject}", "an oil painting of {subject} in a hat, at home"]
 
 
+def test_how_long_words_are_is_for_the_caller_to_say():
+    made = grammar(
+        parts=WORDS["parts"] | {"scene": {"share": 0.5, "words": ["at sea in a gale", "somewhere-or-other"]}}
+    )
+    assert made.longest()[1].endswith("somewhere-or-other")
+    assert made.longest(lambda words: len(words.split()))[1].endswith("at sea in a gale")
+    plain = WORDS["parts"] | {"style": {"share": 0.5, "plain": "black and white photo", "words": ["sketch"]}}
+    assert grammar(parts=plain).longest()[1].startswith("a black and white photo of")
+
+
 @pytest.mark.parametrize("name", ["mini", "sd15"])
 def test_the_grammars_of_the_package_compose(name):
     made = drawn(read_grammar(name, stack()), 300)
@@ -124,6 +134,13 @@ def test_a_name_of_nothing_is_told_with_the_nearest():
             {"parts": {"wear": {"share": 0.0, "words": ["in a hat"]}}, "phrasings": ["{subject}{wear}"]},
             "a share above 0",
         ),
+        ({"parts": WORDS["parts"] | {"wear": {"share": 0.5, "words": []}}}, "words=[].*some words"),
+        (
+            {"parts": WORDS["parts"] | {"wear": {"share": 2.0, "words": ["in a hat"]}}},
+            "share=2.0.*from 0 to 1",
+        ),
+        ({"phrasings": ["{a style} of {subject}"]}, "names of parts in braces"),
+        ({"never": [["at sea", "in a hatt"]]}, "no part says 'in a hatt'.*did you mean in a hat?"),
         ({"parts": {"wear": {"words": ["in a hat"]}}}, "share: has to be given"),
         ({"parts": ["wear"]}, "parts has to be names"),
         ({"never": ["at sea"]}, "never a list of pairs"),
@@ -135,7 +152,7 @@ def test_what_is_no_grammar_is_told(wrong, told):
 
     with pytest.raises(ConfigError) as caught:
         grammar(**wrong)
-    assert re.search(told.replace("{", r"\{").replace("?", r"\?"), str(caught.value))
+    assert re.search(re.sub(r"([{?\[\]])", r"\\\1", told), str(caught.value))
 
 
 def test_a_grammar_that_forbids_all_is_told():

@@ -9,13 +9,12 @@ from adaface.pipelines.base import base_parts, load_base
 from adaface.pipelines.stack import Stack
 from adaface.prompt.embedding import embed_prompt
 from adaface.recipes.base.denoising import Denoiser
-from adaface.recipes.composition.grammar import Composition
+from adaface.recipes.composition.grammar import Composition, with_article
 from adaface.recipes.composition.prompts import (
     COMPOSED_WEIGHT,
     no_words,
     side_by_side,
     spread_words,
-    with_article,
     with_subjects,
     with_words,
 )

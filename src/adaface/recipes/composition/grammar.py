@@ -15,7 +15,7 @@ A part's words follow a space, unless a comma, the end or the beginning of the p
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files as resources
 from pathlib import Path
@@ -40,6 +40,13 @@ class PartOf:
     share: float
     words: tuple[str, ...]
     plain: str = ""
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError: no words, or a share out of range."""
+        if not 0 <= self.share <= 1 or not self.words:
+            raise ConfigError(
+                f"share={self.share}, words={list(self.words)}: give a share from 0 to 1, and some words"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,22 +77,13 @@ class Grammar(Phrases):
     def __post_init__(self) -> None:
         """Check that each phrasing can be filled, and that something is ever composed."""
         for text in (*self.single, *self.phrasings):
-            names = re.findall(r"{(\w+)}", text)
-            if names.count(SUBJECT) != 1:
-                raise ConfigError(f"{text!r}: give one {{subject}} in each phrasing of a grammar")
-            lost = [name for name in names if name != SUBJECT and name.removeprefix("a_") not in self.parts]
-            if lost:
-                raise ConfigError(
-                    f"{text!r}: no part {lost[0]!r} in the grammar; {nearest(lost[0], sorted(self.parts))}"
-                )
-        if (
-            not self.single
-            or not self.phrasings
-            or not any(p.share > 0 and p.words for p in self.parts.values())
-        ):
-            raise ConfigError(
-                "a grammar needs single, phrasings, and parts of which one has words and a share above 0"
-            )
+            self._check(text)
+        if not self.single or not self.phrasings or not any(p.share > 0 for p in self.parts.values()):
+            raise ConfigError("a grammar needs single, phrasings, and parts of which one has a share above 0")
+        said = {words for part in self.parts.values() for words in (*part.words, part.plain)}
+        lost = [words for pair in self.never for words in pair if words and words not in said]
+        if lost:
+            raise ConfigError(f"never: no part says {lost[0]!r}; {nearest(lost[0], sorted(said))}")
         object.__setattr__(self, "_apart", frozenset(frozenset(pair) for pair in self.never))
 
     def draw(self, generator: Generator) -> Composition:
@@ -99,10 +97,27 @@ class Grammar(Phrases):
                 return Composition(single, self._fill(text, chosen), said)
         raise ConfigError("grammar: no composition was found; give larger shares, or fewer pairs in never")
 
-    def longest(self) -> list[str]:
-        """The longest prompt of each phrasing, to find out whether a text encoder has room for all."""
-        chosen = {name: max(part.words, key=len, default="") for name, part in self.parts.items()}
+    def longest(self, length: Callable[[str], int] = len) -> list[str]:
+        """The longest prompt of each phrasing, to find out whether a text encoder has room for all.
+
+        length: of some words, such as how many text positions they take.
+        """
+        chosen = {name: max((*part.words, part.plain), key=length) for name, part in self.parts.items()}
         return [*self.single, *(self._fill(text, chosen) for text in self.phrasings)]
+
+    def _check(self, text: str) -> None:
+        names = re.findall(r"{(\w+)}", text)
+        if names.count(SUBJECT) != 1:
+            raise ConfigError(f"{text!r}: give one {{subject}} in each phrasing of a grammar")
+        if set(re.sub(r"{\w+}", "", text)) & set("{}"):
+            raise ConfigError(
+                f"{text!r}: write names of parts in braces, as in {{a_style}}, and no other ones"
+            )
+        lost = [name for name in names if name != SUBJECT and name.removeprefix("a_") not in self.parts]
+        if lost:
+            raise ConfigError(
+                f"{text!r}: no part {lost[0]!r} in the grammar; {nearest(lost[0], sorted(self.parts))}"
+            )
 
     def _words(self, part: PartOf, generator: Generator) -> str:
         there = float(torch.rand((), generator=generator)) < part.share
@@ -121,7 +136,7 @@ class Grammar(Phrases):
                 return match[0]
             words = chosen[name] or self.parts[name].plain
             if words and match[1].startswith("a_"):
-                words = f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
+                words = with_article(words)
             before = text[: match.start()]
             parted = not words or not before or before[-1] in " ,"
             return words if parted else f" {words}"
@@ -129,6 +144,11 @@ class Grammar(Phrases):
         filled = re.sub(r"{(\w+)}", put, text)
         pieces = [" ".join(piece.split()) for piece in filled.split(",")]
         return ", ".join(piece for piece in pieces if piece)
+
+
+def with_article(words: str) -> str:
+    """The words with "a" or "an" before them."""
+    return f"{'an' if words[:1].lower() in 'aeiou' else 'a'} {words}"
 
 
 def read_grammar(name: str, stack: Stack) -> Grammar:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from adaface.errors import ConfigError
 from adaface.recipes.base.denoising import SUBJECT, Prompts
-from adaface.recipes.composition.grammar import Composition
+from adaface.recipes.composition.grammar import Composition, with_article
 from adaface.text.tokens import framed_ids, piece_ids
 
 COMPOSED_WEIGHT = 0.25  # of a composition's own positions, 1 being the person's (AdaFace, prompt delta loss)
@@ -134,11 +134,6 @@ def no_words(prompts: Prompts) -> Tensor:
     text = prompts.text
     ids = torch.tensor([framed_ids(prompts.tokenizer, [], text.max_length)], device=text.device)
     return text(text.embed_tokens(ids), layer_weights=prompts.layer_weights)
-
-
-def with_article(words: str) -> str:
-    """The words with "a" or "an" before them."""
-    return f"{'an' if words[:1].lower() in 'aeiou' else 'a'} {words}"
 
 
 def _start(prompts: Prompts, text: str) -> int:
