@@ -35,9 +35,9 @@ def draw_latents(
     """Clean latents (B, C, h, w) for contexts (B, T, D): guided DDIM from noise, in a few steps.
 
     Gradients flow through the last two of them, one where the picture is laid out and one where it is nearly
-    sharp; their timesteps are drawn anew in each call. alphas: cumulative products of the schedule. empty:
-    context (1, T, D) to be guided away from, without gradients. layout: False leaves the first of the two
-    without gradients.
+    sharp; their timesteps are drawn anew in each call. unet: one that predicts velocities. alphas: cumulative
+    products of its schedule (steps,). empty: context (1, T, D) to be guided away from, without gradients.
+    layout: False leaves the first of the two without gradients.
     """
     empty = empty.detach().expand(len(context), -1, -1)
 
