@@ -97,9 +97,9 @@ def test_noise_levels_are_raised_more_often_as_the_run_goes_on(shared):
 
 def test_layer_weights_are_the_stack_s_own_unless_they_are_to_be_drawn(shared):
     assert coins(shared(), 3)[0]["layers"] == []
-    drawn = torch.tensor([coin["layers"] for coin in coins(shared(layer_dirichlet=[1, 2, 2]))])
+    drawn = torch.tensor([coin["layers"] for coin in coins(shared(layer_dirichlet=[1, 3]))])
     assert_close(drawn.sum(-1), torch.ones(2000))
-    assert_close(drawn.mean(0), torch.tensor([0.2, 0.4, 0.4]), rtol=0, atol=0.03)
+    assert_close(drawn.mean(0), torch.tensor([0.25, 0.75]), rtol=0, atol=0.03)
     assert drawn.std(0).min() > 0.1
 
 
@@ -158,6 +158,13 @@ def test_random_people_are_nobody_of_the_data_and_no_photo_is_encoded(shared, mo
     assert_close(theirs.norm(dim=-1), torch.ones(2))
     assert (theirs @ batch.faces.T).max() < 0.95
     assert loss_of(recipe, plan).isfinite()
+
+
+def test_random_people_are_of_the_distribution_that_is_named(shared):
+    """The few faces of the data span few directions; the sphere has all of them."""
+    found = {kind: shared("random", random_ids=kind).step.people for kind in ("fitted", "sphere")}
+    assert found["sphere"].mean.norm() == 0 and len(found["sphere"].directions) == 128
+    assert found["fitted"].mean.norm() > 0 and len(found["fitted"].directions) < 128
 
 
 def test_random_people_begin_with_pure_noise_that_is_not_the_noise_put_on_it(shared):
@@ -251,6 +258,12 @@ def test_with_true_noise_alone_it_is_masked_reconstruction(shared, tiny_stack, f
 
 
 # teacher and student
+
+
+def test_the_teachers_are_those_that_are_named(shared, tmp_path):
+    shared().models.denoiser.unet.save_pretrained(tmp_path / "own")
+    teacher = shared("real", teachers={"teacher": 1.0, str(tmp_path / "own"): 3.0}).step.teacher
+    assert teacher.weights == (0.25, 0.75)
 
 
 def test_the_student_is_asked_about_what_the_teacher_was_shown_at_every_step(shared, monkeypatch):

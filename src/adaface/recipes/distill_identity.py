@@ -4,6 +4,7 @@ Teacher and student see the same noisy latents; the teacher reads the ID embeddi
 which the encoder's rows stand. Source: AdaFace, stage 1; docs/method.md.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,7 +19,7 @@ from adaface.data.dataset import FaceDataset
 from adaface.errors import ConfigError
 from adaface.losses.reconstruction import masked_mse
 from adaface.recipes.base.config import PhotoConfig
-from adaface.recipes.base.denoising import SUBJECT, WORD
+from adaface.recipes.base.denoising import WORD, check_templates
 from adaface.recipes.base.models import Models
 from adaface.recipes.base.photos import Batch
 from adaface.recipes.base.recipe import PhotoRecipe, Step, open_photo_recipe
@@ -27,6 +28,7 @@ from adaface.recipes.identity.noise import derived, noisy_faces, noisy_rows, nor
 from adaface.recipes.identity.people import open_people
 from adaface.recipes.identity.rollout import Level, Loss, gathered, late_start, levels, raised
 from adaface.recipes.identity.teachers import TEACHER, Said, open_teacher
+from adaface.text.clip import text_layers
 from adaface.training.plan import Coin, StepPlan, seeds
 
 RANDOM, NEAR, REAL = "random", "near", "real"  # kinds of people: nobody's, near to one photo's, the photos'
@@ -45,13 +47,14 @@ class Config(PhotoConfig):
     teachers: weights by place (see `open_teacher`); none is the stack's own. random_share: steps with people
     who do not exist, on pure noise; random_ids: "fitted" to the data's and the stack's, or of the whole
     "sphere". near_share: of the other steps, those in which all samples are one photo, each with ID noise
-    (`id_noise`) of its own. teacher_share: of the rest, those whose target is the teacher's; the others' is
-    the truth, and there the background counts (`background_weight`). masks: False counts all places of a
-    photo alike. rollout_steps, rollout_shares: denoising steps of the teacher, and how often; at most
-    `max_rollout`. raised: share of raised noise levels, at the start and at the end. student_noise,
-    student_noise_share: more ID noise, that the student alone has. subject_noise, subject_noise_share: on
-    subject rows. layer_dirichlet: the weights of the text encoder's last layers are drawn anew in each step
-    with these numbers; none is the stack's own. templates: as of `reconstruct`.
+    (`id_noise`) of its own; `id_noise_share` plays no part in stage 1. teacher_share: of the rest, those
+    whose target is the teacher's; the others' is the truth, and there the background counts
+    (`background_weight`). masks: False counts all places of a photo alike. rollout_steps, rollout_shares:
+    denoising steps of the teacher, and how often; at most `max_rollout`. raised: share of raised noise
+    levels, at the start and at the end. student_noise, student_noise_share: more ID noise, that the student
+    alone has. subject_noise, subject_noise_share: on subject rows. layer_dirichlet: the weights of the text
+    encoder's last layers are drawn anew in each step with these numbers, deepest last; none is the stack's
+    own. templates: as of `reconstruct`.
     """
 
     recipe: str = "distill_identity"
@@ -82,17 +85,16 @@ class Config(PhotoConfig):
     def __post_init__(self) -> None:
         """Check each value."""
         super().__post_init__()
-        if not self.templates or any(text.count(SUBJECT) != 1 for text in self.templates):
-            raise ConfigError("templates: give one or more, each with one {subject} in it")
+        check_templates(self.templates)
         bad = [f"{name}={getattr(self, name)}" for name in _SHARES if not _is_share(getattr(self, name))]
         if bad:
             raise ConfigError(f"{', '.join(bad)}: give numbers from 0 to 1")
         for name in ("student_noise", "subject_noise"):
             low, high = getattr(self, name)
-            if not 0 <= low <= high:
+            if not 0 <= low <= high < math.inf:
                 raise ConfigError(f"{name}={[low, high]}: give the least and the most, from 0")
         _check_rollouts(self)
-        if any(weight <= 0 for weight in (*self.layer_dirichlet, *self.teachers.values())):
+        if not all(0 < weight < math.inf for weight in (*self.layer_dirichlet, *self.teachers.values())):
             raise ConfigError(
                 f"layer_dirichlet={list(self.layer_dirichlet)}, teachers={dict(self.teachers)}: give numbers "
                 "above 0"
@@ -115,10 +117,11 @@ class IdentityStep(Step):
     """What the UNet says under a prompt with the person in it is to be what the ID teacher says."""
 
     def __init__(self, config: Config, models: Models, dataset: FaceDataset) -> None:
-        """Raises ConfigError: a template is too long for the text encoder. Further what opening the teacher
-        raises.
+        """Raises ConfigError: a template is too long for the text encoder, or more layer weights are to be
+        drawn than it has layers. Further what opening the teacher and the strangers raises.
         """
         self.config, self.models = config, models
+        _check_layers(config.layer_dirichlet, models)
         longest, rows = max([ANYBODY, *dataset.class_words], key=len), models.encoder.config.num_id_vectors
         for template in config.templates:
             models.denoiser.prompts.check(template.replace(WORD, longest), rows)
@@ -264,9 +267,21 @@ def _is_share(value: float | tuple[float, float]) -> bool:
     return all(0 <= number <= 1 for number in (value if isinstance(value, tuple) else (value,)))
 
 
+def _check_layers(numbers: tuple[float, ...], models: Models) -> None:
+    layers = len(text_layers(models.denoiser.prompts.text.model))
+    if len(numbers) > layers:
+        raise ConfigError(
+            f"layer_dirichlet={list(numbers)}: this text encoder has {layers} layers. Give fewer numbers"
+        )
+
+
 def _check_rollouts(config: Config) -> None:
     steps, shares = config.rollout_steps, config.rollout_shares
-    if len(steps) != len(shares) or any(number < 1 for number in steps) or any(share < 0 for share in shares):
+    if (
+        len(steps) != len(shares)
+        or min(steps, default=0) < 1
+        or not all(0 <= share < math.inf for share in shares)
+    ):
         raise ConfigError(
             f"rollout_steps={list(steps)}, rollout_shares={list(shares)}: give numbers of steps from 1, and "
             "a share from 0 for each"

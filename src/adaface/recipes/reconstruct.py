@@ -11,10 +11,9 @@ import torch
 from torch import Generator, Tensor
 
 from adaface.data.dataset import FaceDataset
-from adaface.errors import ConfigError
 from adaface.losses.reconstruction import masked_mse
 from adaface.recipes.base.config import PhotoConfig
-from adaface.recipes.base.denoising import SUBJECT, WORD
+from adaface.recipes.base.denoising import WORD, check_templates
 from adaface.recipes.base.models import Models
 from adaface.recipes.base.photos import Batch
 from adaface.recipes.base.recipe import PhotoRecipe, Step, open_photo_recipe
@@ -41,8 +40,7 @@ class Config(PhotoConfig):
     def __post_init__(self) -> None:
         """Check each value."""
         super().__post_init__()
-        if not self.templates or any(text.count(SUBJECT) != 1 for text in self.templates):
-            raise ConfigError("templates: give one or more, each with one {subject} in it")
+        check_templates(self.templates)
 
 
 class Reconstruct(Step):

@@ -1,5 +1,7 @@
 """Stage 1's settings: presets, the second round, places, and what is told of values out of range."""
 
+from math import inf, nan
+
 import pytest
 import torch
 
@@ -41,14 +43,21 @@ def test_a_teacher_s_place_stays_where_it_is_when_a_run_goes_on(tmp_path, monkey
     ("wrong", "told"),
     [
         ({"templates": ["a photo"]}, "each with one {subject}"),
+        ({"templates": ["{subject}, a {wrd}"]}, "of words in braces there are {subject} and {word}"),
         ({"random_share": 1.5}, "random_share=1.5: give numbers from 0 to 1"),
         ({"raised": [0.5, 2]}, "raised=(0.5, 2.0): give numbers from 0 to 1"),
         ({"student_noise": [0.2, 0.1]}, "student_noise=[0.2, 0.1]: give the least and the most"),
         ({"rollout_shares": [1.0]}, "rollout_steps=[1, 3, 5, 7], rollout_shares=[1.0]: give"),
         ({"rollout_steps": [0, 1], "rollout_shares": [1, 1]}, "numbers of steps from 1"),
+        ({"rollout_steps": []}, "rollout_steps=[], rollout_shares=[0.4, 0.3, 0.2, 0.1]: give"),
+        ({"rollout_shares": [nan, 0, 0, 0]}, "a share from 0 for each"),
+        ({"rollout_shares": [inf, 0, 0, 1]}, "a share from 0 for each"),
         ({"max_rollout": 0}, "max_rollout=0: leaves none of rollout_steps=[1, 3, 5, 7]"),
         ({"layer_dirichlet": [0.0]}, "layer_dirichlet=[0.0]"),
+        ({"layer_dirichlet": [nan, 1]}, "give numbers above 0"),
+        ({"subject_noise": [0, inf]}, "subject_noise=[0.0, inf]: give the least and the most"),
         ({"teachers": {"teacher": -1}}, "teachers={'teacher': -1.0}: give numbers above 0"),
+        ({"teachers": {"teacher": inf}}, "give numbers above 0"),
         ({"random_ids": "all"}, "give one of fitted, sphere"),
     ],
 )
@@ -61,3 +70,8 @@ def test_a_setting_out_of_range_says_what_would_do(settings, wrong, told):
 def test_a_template_that_is_too_long_is_told_before_the_first_step(opened):
     with pytest.raises(ConfigError, match="text positions of 64"):
         opened(recipe="distill_identity", templates=["a " * 60 + "{subject}"])
+
+
+def test_more_layer_weights_than_layers_are_told_before_the_first_step(opened):
+    with pytest.raises(ConfigError, match=r"layer_dirichlet=.*this text encoder has \d+ layers. Give fewer"):
+        opened(recipe="distill_identity", layer_dirichlet=[1] * 60)

@@ -19,6 +19,15 @@ SUBJECT = "{subject}"  # where the subject's rows stand in a template
 WORD = "{word}"  # where the person's class word stands: "woman", "boy", ...
 
 
+def check_templates(templates: Sequence[str]) -> None:
+    """Raises ConfigError: none, one without its one "{subject}", or other braces than that and "{word}"."""
+    if not templates or any(text.count(SUBJECT) != 1 for text in templates):
+        raise ConfigError("templates: give one or more, each with one {subject} in it")
+    for text in templates:
+        if set("{}") & set(text.replace(SUBJECT, "").replace(WORD, "")):
+            raise ConfigError(f"templates: {text!r}: of words in braces there are {SUBJECT} and {WORD}")
+
+
 class Denoiser:
     """UNet, VAE, text encoder and noise schedule of a stock pipeline, all frozen.
 
