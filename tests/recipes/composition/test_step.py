@@ -5,8 +5,12 @@ import torch
 from torch.testing import assert_close
 
 from adaface.errors import ConfigError
+from adaface.recipes.composition.grammar import Composition
+from adaface.recipes.composition.judge import Verdict
+from adaface.recipes.composition.prompts import four_prompts
 from adaface.recipes.composition.step import Compose
-from adaface.recipes.distill_composition import COMPOSE, DISTILL, KIND, RECONSTRUCT
+from adaface.recipes.config import resolved
+from adaface.recipes.distill_composition import COMPOSE, DISTILL, KIND, RECONSTRUCT, CompositionStep
 from adaface.recipes.registry import open_recipe
 from adaface.training.plan import Part, StepPlan, step_generator
 
@@ -98,6 +102,56 @@ def test_samples_whose_teacher_is_no_good_teach_nothing_but_words(opened):
     assert terms["compose_target"] == 0
     assert terms["compose_words"] > 0
     assert gradients(recipe, plan_of(recipe)).isfinite().all()
+
+
+class Scores:
+    """A judge: composed words read a picture's number, single ones ten times that."""
+
+    def pictures(self, pictures):
+        number = pictures.mean((1, 2, 3))
+        return torch.stack([number, 10 * number], -1)
+
+    def texts(self, texts):
+        return torch.tensor([[0.0, 1.0] if text.startswith("a photo of a") else [1.0, 0.0] for text in texts])
+
+
+def test_each_sample_begins_with_its_own_best_candidate(recipe, monkeypatch):
+    step, judged = recipe.step.steps[COMPOSE], []
+    best, teaches = [1, 0, 1], [True, False, True]
+
+    def verdict(*scores, level, margin):
+        judged.extend(scores)
+        return Verdict(torch.tensor(best), torch.tensor(teaches))
+
+    monkeypatch.setattr("adaface.recipes.composition.step.verdict", verdict)
+    monkeypatch.setattr(step, "judge", Scores())
+    monkeypatch.setattr(
+        step, "shown", lambda four, one: (torch.full((3, 3, 8, 8), 2.0), torch.ones(3, 3, 8, 8))
+    )
+    plan = plan_of(recipe, primed=False)
+    batch = recipe.photos.batch(
+        [recipe.photos.read(*pair) for pair in zip(plan.rows, plan.seeds, strict=True)]
+    )
+    said = [Composition("a photo of {subject}", "a pencil sketch of {subject}", ())] * 3
+    with torch.no_grad():
+        subjects, anchors = step.rows_of(batch)
+        four = four_prompts(step.models.denoiser.prompts, said, batch.words, anchors, subjects)
+        start = step.start(plan, batch, said, four)
+        tries = [step.candidate(plan, batch, four, which) for which in range(2)]
+    for name in ("clean", "noise", "timesteps"):
+        wanted = [getattr(tries[which], name)[row] for row, which in enumerate(best)]
+        assert_close(getattr(start, name), torch.stack(wanted))
+    assert start.teaches.tolist() == teaches
+    for scores, wanted in zip(
+        judged, (1.0, 10.0, 2.0), strict=True
+    ):  # the class's, with plain words, the person's
+        assert_close(scores, torch.full((3, 2), wanted))
+
+
+def test_a_unet_is_recorded_only_where_a_term_needs_its_layers(settings, recipe):
+    assert recipe.step.watched
+    bare = settings(compose={"weights": NONE | {"words": 1.0}, "candidates": 0})
+    assert not CompositionStep(bare, recipe.models, recipe.dataset).watched
 
 
 def test_the_target_is_what_the_class_says_where_there_is_no_face(opened, monkeypatch):
@@ -194,3 +248,19 @@ def test_a_grammar_that_is_too_long_is_told_before_the_first_step(opened, tmp_pa
     path.write_text(text % ("a red cap " * 20), encoding="utf-8")
     with pytest.raises(ConfigError, match="text positions"):
         opened(compose={"grammar": str(path)})
+
+
+def test_a_grammar_is_too_long_by_text_positions_not_by_letters(opened, tmp_path):
+    path = tmp_path / "long.yaml"
+    text = 'single: ["{subject}"]\nphrasings: ["{subject}{wear}"]\nparts: {wear: {share: 1, words: %s}}\n'
+    path.write_text(text % ["a " * 48, "wearing sunglasses " * 8], encoding="utf-8")  # 96 and 152 letters
+    with pytest.raises(ConfigError, match="text positions"):
+        opened(compose={"grammar": str(path)})
+
+
+def test_a_run_finds_its_grammar_from_any_folder(settings, grammar_file, monkeypatch):
+    monkeypatch.chdir(grammar_file.parent)
+    assert resolved(settings(compose={"grammar": "tiny.yaml"})).compose.grammar == str(grammar_file.resolve())
+    (grammar_file.parent / "mini").mkdir()  # a folder here is none of the package's grammars
+    for name in ("stack", "mini", "nothing"):
+        assert resolved(settings(compose={"grammar": name})).compose.grammar == name

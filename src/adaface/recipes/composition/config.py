@@ -1,10 +1,13 @@
 """The settings of stage 2: how often it composes, with which words, from where, and what counts."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 from adaface.errors import ConfigError
 from adaface.recipes import distill_identity, reconstruct
+from adaface.recipes.composition.grammar import known
+from adaface.recipes.config import STACK, absolute_place
 
 MOST_STEPS = 3  # of denoising in one training step (AdaFace, stage 2)
 
@@ -116,3 +119,9 @@ class Config(distill_identity.Config, reconstruct.Config):
                 f"compose_every={self.compose_every}, distill_share={self.distill_share}: give 1 or more, "
                 "and 0 to 1"
             )
+
+    def places(self) -> dict[str, Any]:
+        """As of `TrainConfig`."""
+        name = self.compose.grammar
+        place = name if name in (STACK, *known()) else absolute_place(name)
+        return {**super().places(), "compose": replace(self.compose, grammar=place)}

@@ -30,20 +30,14 @@ from adaface.recipes.base.recipe import Step
 from adaface.recipes.composition.capture import Capture
 from adaface.recipes.composition.config import Config
 from adaface.recipes.composition.faces import face_places, unlike
-from adaface.recipes.composition.grammar import Composition, read_grammar
+from adaface.recipes.composition.grammar import Composition, read_grammar, with_article
 from adaface.recipes.composition.judge import Judge, verdict
-from adaface.recipes.composition.prompts import (
-    Four,
-    four_prompts,
-    no_words,
-    side_by_side,
-    with_article,
-    with_words,
-)
+from adaface.recipes.composition.prompts import Four, four_prompts, no_words, side_by_side, with_words
 from adaface.recipes.composition.start import guided, on_noise, primed
 from adaface.recipes.composition.terms import Seen, layer_terms, over_layers, seen
 from adaface.recipes.identity.noise import derived, normal, uniform
 from adaface.recipes.identity.rollout import next_levels
+from adaface.text.tokens import piece_ids
 from adaface.training.plan import Coin, StepPlan, sample_generator
 
 FourSeen = tuple[Seen, Seen, Seen, Seen]
@@ -83,10 +77,14 @@ class Compose(Step):
         recommended = float(models.settings.guidance_scale[0])
         self.guidance = recommended if self.own.guidance is None else self.own.guidance
         self.empty = no_words(models.denoiser.prompts)
-        longest = max(dataset.class_words, key=len)
-        for text in self.grammar.longest():
-            models.denoiser.prompts.check(text, models.encoder.config.num_id_vectors)
-            with_words(models.denoiser.prompts, [text], [longest])
+        self.check(max(dataset.class_words, key=len))
+
+    def check(self, word: str) -> None:
+        """Raises ConfigError: some composition, with the rows or with a class word, is too long."""
+        prompts, rows = self.models.denoiser.prompts, self.models.encoder.config.num_id_vectors
+        for text in self.grammar.longest(lambda words: len(piece_ids(prompts.tokenizer, words))):
+            prompts.check(text, rows)
+            with_words(prompts, [text], [word])
 
     @property
     def frozen(self) -> Mapping[str, nn.Module]:
