@@ -112,20 +112,25 @@ def ablate(
     `adaface mini ablate --data DIR --faces faces/ --start runs/one --config stage1 -o out/ablations`
     """
     with mistakes_told(as_json):
+        from adaface.face.images import load_image
         from adaface.mini.evidence.ablate import told
-        from adaface.mini.evidence.plan import read_plan
-        from adaface.mini.evidence.run import Request
+        from adaface.mini.evidence.plan import START, read_plan
+        from adaface.mini.evidence.run import Request, people_of
         from adaface.pipelines.stack import Stack
         from adaface.training.config import Layer, read_overrides
 
         design = _design(people, plain, seen, unseen, seed, steps, held_out)
         given = {"data": str(faces), "init_from": start, "stack": stack, "device": device}
         plan = read_plan(config, Layer("key=value", {**read_overrides(words or []).values, **given}))
+        opened = Stack.load(stack)
+        people_of(data, design)  # what measuring needs is looked for before hours of training, not after
+        if photo is not None:
+            load_image(photo)
         say(f"{len(plan.configs)} runs from {start}: {plan.budget} each", quiet=as_json)
         runs = _trained(plan, folder, device, as_json)
         request = Request(
-            data=data, out=folder, rows={"start": start} | {run.name: str(run.place) for run in runs},
-            stack=Stack.load(stack), against=runs[0].name, design=design, photo=photo,
+            data=data, out=folder, rows={START: start} | {run.name: str(run.place) for run in runs},
+            stack=opened, against=runs[0].name, design=design, photo=photo,
             seconds=_seconds(device), device=device, notes=told(plan, runs),
         )  # fmt: skip
         _measure(request, as_json)

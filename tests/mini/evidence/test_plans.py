@@ -1,7 +1,11 @@
 """Plans of ablations: what differs, what may not, and runs that go on."""
 
-import pytest
+import shutil
 
+import pytest
+from typer.testing import CliRunner
+
+from adaface.cli.main import app
 from adaface.errors import ConfigError, MissingFileError
 from adaface.mini.evidence import ablate
 from adaface.mini.evidence.plan import plans, read_plan
@@ -63,6 +67,8 @@ def test_an_unknown_plan_names_the_known_ones():
         ("config: smoke\nrun: {a: {}}\nruns: {a: {}}", "unknown keys \\['run'\\]"),
         ("config: smoke\nruns: {a: 3}", 'a: give settings, one a line, or {}, not "3"'),
         ("config: smoke\nruns: {a b: {}, a-b: {}}", "would have one folder"),
+        ("config: smoke\nruns: {a: {}, Start: {}}", 'run "Start": "start" is another row. Give another name'),
+        ("config: smoke\nruns: {a: {}, class-prompt: {}}", '"class prompt" is another row'),
         ("config: smoke\nruns: {a: {}, b: {seed: 1}}", "b: another seed than a"),
         ("config: smoke\nruns: {a: {}, b: {loop: {steps: 50}}}", "b: another budget than a"),
         ("config: smoke\nruns: {a: {loop: {seconds: 5}}}", "gives each run other steps"),
@@ -130,4 +136,33 @@ def test_runs_of_another_plan_are_not_taken_for_these(plan, tmp_path, trained):
 def test_the_page_is_told_budget_start_and_what_each_run_leaves_out(plan, tmp_path, trained):
     notes = ablate.told(plan, ablate.run_all(plan, tmp_path, Ranks()))
     assert "each run 10 steps of 4 samples from stack on, with seed 0" in notes[0]
+    assert "trained once: the intervals are over people, and say nothing of another seed" in notes[0]
     assert notes[1:] == ("all: as planned, 2 s", "no noise: id_noise_share=0.0, 2 s")
+
+
+def test_all_runs_are_looked_at_before_the_first_is_trained(plan, tmp_path, trained):
+    ablate.run_all(plan, tmp_path, Ranks())
+    shutil.rmtree(tmp_path / "runs" / "all")
+    trained[0].clear()
+    other = read_plan(written(tmp_path, PLAN.replace("id_noise_share: 0.0", "id_noise_share: 0.1")))
+    with pytest.raises(ConfigError, match="no-noise: begun with another id_noise_share"):
+        ablate.run_all(other, tmp_path, Ranks())
+    assert trained[0] == []
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"--people": "99"}, "people=99 with two photos or more"),
+        ({"--data": "nowhere"}, "nowhere/lfw_64.npz: no such face pack"),
+        ({"--photo": "nobody.jpg"}, "nobody.jpg"),
+    ],
+)
+def test_what_measuring_needs_is_looked_for_before_anything_trains(
+    values, words, drawn_data, tmp_path, trained
+):
+    given = {"--data": str(drawn_data), "--faces": "faces", "--start": "stack", "--people": "2"}
+    given |= {"--config": str(written(tmp_path, PLAN)), "--out": str(tmp_path / "out"), **values}
+    told = CliRunner().invoke(app, ["mini", "ablate", *(word for pair in given.items() for word in pair)])
+    assert told.exit_code != 0 and words in " ".join(told.stderr.split())
+    assert trained[0] == []

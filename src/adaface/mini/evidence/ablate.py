@@ -21,14 +21,8 @@ if TYPE_CHECKING:
     from adaface.training.state import Progress
 
 RUNS, DONE = "runs", "ablations.json"
-HERE = (
-    "device",
-    "workers",
-    "data",
-    "stack",
-    "init_from",
-    "tensorboard",
-)  # settings that may be others each time
+# settings that may be others each time; another start has words of its own
+HERE = ("device", "workers", "data", "stack", "init_from", "tensorboard")
 Tell = Callable[[str, "Progress", "Pace"], None]
 
 
@@ -53,12 +47,14 @@ def run_all(
     tell: after each step: the run's name, where it is, how fast. Raises ConfigError: a run was begun there
     with other settings. KeyboardInterrupt: a signal stopped one; it is saved. Further what training raises.
     """
+    folders = {name: Path(out) / RUNS / file_name(name) for name in plan.configs}
+    for name, config in plan.configs.items():  # all of them before hours go into the first
+        if (folders[name] / CONFIG).is_file():
+            _check_same(folders[name], config)
     done = []
     for name, config in plan.configs.items():
-        folder = Path(out) / RUNS / file_name(name)
+        folder = folders[name]
         known = _known(folder)
-        if (folder / CONFIG).is_file():
-            _check_same(folder, config)
         if known is None:
             known = _train(folder, config, ranks, partial(tell, name))
         done.append(Run(name, folder / ENCODER, int(known["steps"]), float(known["seconds"])))
@@ -71,7 +67,8 @@ def told(plan: Ablations, runs: Sequence[Run]) -> tuple[str, ...]:
     own = [f"{run.name}: {_words(plan.changes[run.name])}, {run.seconds:.0f} s" for run in runs]
     return (
         f"Ablations by the plan {plan.origin} (recipe {config.recipe}): each run {plan.budget} from "
-        f"{config.init_from} on, with seed {config.seed}: the same photos, noise and coins in all",
+        f"{config.init_from} on, with seed {config.seed}: the same photos, noise and coins in all. "
+        "Each was trained once: the intervals are over people, and say nothing of another seed",
         *own,
     )
 

@@ -17,7 +17,7 @@ from adaface.face.analyzer import FaceAnalyzer
 from adaface.mini.evidence.design import PLAIN, SCENES, Cells
 from adaface.mini.evidence.faces import Judge, Likeness, by_person, looks_at, own_judge, second_judge
 from adaface.mini.evidence.table import Column
-from adaface.mini.gates import composed, given_and_decoded, hits_of
+from adaface.mini.gates import CHOICES, composed, given_and_decoded, hits_of
 from adaface.mini.measuring import load_segmenter
 from adaface.mini.people import HeldOut
 from adaface.mini.recipes.latents import World
@@ -131,7 +131,10 @@ class Bench:
         ]
 
     def _text_columns(self) -> list[Column]:
-        says = "share of pictures that choose their own caption among 32, as a share of real composed ones'"
+        says = (
+            f"share of pictures that choose their own caption among {CHOICES}, as a share of real composed "
+            "ones'"
+        )
         by_end = {"": says, "_second": "the same by a CLIP that has only ever scored"}
         return [
             Column(f"{key}{end}", f"text, {what}{', second CLIP' if end else ''}", f"{key}{end}", by_end[end])

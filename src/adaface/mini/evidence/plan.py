@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from adaface.errors import ConfigError, MissingFileError
-from adaface.mini.evidence.rows import file_name
+from adaface.mini.evidence.rows import CLASS_PROMPT, TEACHER, file_name
 from adaface.recipes.config import TrainConfig
 from adaface.recipes.registry import read_config
 from adaface.training.config import Layer, nearest, read_yaml
 
 PLANS = "plans"
+START = "start"  # the row of the encoder that all runs begin with
 _FIELDS = ("config", "settings", "runs")
 
 
@@ -51,8 +52,8 @@ def read_plan(name: str | Path, *over: Layer) -> Ablations:
     """A plan of the package, or a YAML file with the keys config, settings and runs.
 
     over: settings of all runs, stronger than the plan's. Raises MissingFileError: no such plan. ConfigError:
-    it has other keys or no runs, a run's settings are no good, or two runs would not have the same seed,
-    start or budget.
+    it has other keys or no runs, a run's settings or name are no good, or two runs would not have the same
+    seed, start or budget.
     """
     path = _find(name)
     plan = dict(read_yaml(path).values)
@@ -87,6 +88,10 @@ def _check_names(path: Path, names: Sequence[str]) -> None:
     twice = [name for name, folder in zip(names, folders, strict=True) if folders.count(folder) > 1]
     if twice:
         raise ConfigError(f"{path}: runs {', '.join(twice)} would have one folder. Give other names")
+    others = {file_name(name): name for name in (CLASS_PROMPT, TEACHER, START)}
+    for name, folder in zip(names, folders, strict=True):
+        if folder in others:
+            raise ConfigError(f'{path}: run "{name}": "{others[folder]}" is another row. Give another name')
 
 
 def _check_fair(path: Path, configs: Mapping[str, TrainConfig]) -> None:

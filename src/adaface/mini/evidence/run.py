@@ -21,7 +21,7 @@ from adaface.mini.evidence.photo import show_photo
 from adaface.mini.evidence.pictures import Sheets, models_digest
 from adaface.mini.evidence.rows import CLASS_PROMPT, TEACHER, RowSource, row_sources
 from adaface.mini.evidence.table import Against, Column, Figure, against, figures, mean_of, plain
-from adaface.mini.people import held_out
+from adaface.mini.people import HeldOut, held_out
 from adaface.pipelines.devices import choose_device
 from adaface.pipelines.personalizer import Personalizer
 from adaface.pipelines.stack import Stack
@@ -105,7 +105,7 @@ def evidence(request: Request, tell: Tell = lambda what, done, total: None) -> E
     compare with, too few people; further what opening stack, packs and encoders raises.
     """
     _check(request)
-    people = held_out(request.data, request.design.people, request.design.seed, SPLITS[request.design.split])
+    people = people_of(request.data, request.design)
     base = Personalizer.from_pretrained(
         request.stack, device=choose_device(request.device), dtype="float32", safety_checker=False
     )
@@ -128,6 +128,11 @@ def evidence(request: Request, tell: Tell = lambda what, done, total: None) -> E
     result = _result(request, bench, sources, values)
     _write(request.out, result, bench, drawn)
     return result
+
+
+def people_of(data: str | Path, design: Design) -> HeldOut:
+    """Whom rows are measured on. Raises as `adaface.mini.people.held_out`."""
+    return held_out(data, design.people, design.seed, SPLITS[design.split])
 
 
 def _check(request: Request) -> None:
