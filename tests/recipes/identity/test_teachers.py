@@ -157,6 +157,10 @@ def test_a_folder_s_scheduler_says_what_its_unet_predicts(models, tmp_path):
     path.write_text(json.dumps({**config, "prediction_type": "sample"}), encoding="utf-8")
     found = open_teacher({str(tmp_path): 1.0}, models, "auto")
     assert (found.given, found.wanted) == ("sample", "v_prediction")
+    own = open_teacher({str(tmp_path / "unet"): 1.0}, models, "auto")
+    assert own.given == "v_prediction", "a folder of its own: nobody says otherwise"
+    (tmp_path / "model_index.json").write_text("{}")
+    assert open_teacher({str(tmp_path / "unet"): 1.0}, models, "auto").given == "sample"
 
 
 def test_a_teacher_of_other_noise_levels_is_refused(models, tmp_path):

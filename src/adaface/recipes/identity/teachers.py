@@ -184,15 +184,17 @@ def _own_prompter(folder: Path, models: Models) -> Arc2FacePrompter | None:
 
 
 def _kind_beside(folder: Path, models: Models) -> str:
-    """What a diffusers folder's scheduler says that its UNet predicts; the base's own where there is none.
+    """What the scheduler of a UNet's diffusers folder says that it predicts; the base's own without one.
 
     Raises WrongModelError: its noise levels are others than the base's.
     """
     from diffusers import DDIMScheduler
 
-    if not (folder / "scheduler" / "scheduler_config.json").is_file():
+    homes = [folder, folder.parent] if (folder.parent / "model_index.json").is_file() else [folder]
+    found_in = [home / "scheduler" for home in homes if (home / "scheduler/scheduler_config.json").is_file()]
+    if not found_in:
         return models.denoiser.prediction_type
-    scheduler = DDIMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
+    scheduler = DDIMScheduler.from_pretrained(found_in[0], local_files_only=True)
     own, found = models.denoiser.alphas.cpu(), scheduler.alphas_cumprod
     if own.shape != found.shape or not torch.allclose(own, found, atol=1e-4):
         raise WrongModelError(
