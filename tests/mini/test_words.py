@@ -5,6 +5,8 @@ import torch
 from torch.testing import assert_close
 from transformers import CLIPTokenizer
 
+from adaface.mini import models, starting
+from adaface.mini.config import preset
 from adaface.mini.world.captions import vocabulary
 from adaface.mini.world.look import (
     CODES,
@@ -83,3 +85,20 @@ def test_class_words_are_learnt_and_unsure_ones_are_left_out():
 
 def test_ages_are_grouped_at_30_and_56():
     assert_close(age_groups(torch.tensor([18, 29, 30, 55, 56, 99])), torch.tensor([0, 0, 1, 1, 2, 2]))
+
+
+def test_words_that_a_stack_knows_keep_their_rows_in_a_larger_vocabulary(tmp_path):
+    sizes, clips, tokenizers = preset("smoke").sizes, [], []
+    for name, words in (("old", ["red", "cap"]), ("new", ["gold", "crown", "cap", "red"])):
+        write_tokenizer(tmp_path / name, words, sizes.text_length)
+        tokenizers.append(CLIPTokenizer.from_pretrained(str(tmp_path / name)))
+        clips.append(models.new_clip(sizes, tokenizers[-1]))
+    clips[0].save_pretrained(tmp_path / "old")
+    (old, new), rows = clips, [clip.text_model.get_input_embeddings().weight for clip in clips]
+    fresh = rows[1].clone()
+    starting.load_clip(tmp_path / "old", new, tokenizers[1])
+    before, words = (tokenizer.get_vocab() for tokenizer in tokenizers)
+    assert before["red</w>"] != words["red</w>"]
+    for word, row in words.items():
+        assert torch.equal(rows[1][row], rows[0][before[word]] if word in before else fresh[row])
+    assert_close(new.visual_projection.weight, old.visual_projection.weight)
