@@ -10,8 +10,9 @@ from torch.testing import assert_close
 from adaface.mini import models
 from adaface.mini.config import PRESETS, preset
 from adaface.mini.recipes.base import HIDES
+from adaface.mini.recipes.clip import ClipConfig, ClipRecipe
 from adaface.mini.recipes.encoder import FILL, EncoderRecipe, WordsRecipe
-from adaface.mini.recipes.latents import World, cache
+from adaface.mini.recipes.latents import LatentSet, World, cache
 from adaface.mini.recipes.vae import VaeRecipe
 from adaface.mini.world.facts import ACCESSORIES
 from adaface.mini.world.look import CODES, GROUPS, look_words
@@ -244,3 +245,14 @@ def test_the_world_without_a_classifier_knows_persons_only(smoke_build):
 def test_the_gpu_loops_leave_time_for_the_rest_of_half_an_hour():
     loops = ("segmenter", "vae", "base", "identity", "clip", "clip", "words", "encoder")
     assert sum(getattr(PRESETS["gpu"], name).seconds for name in loops) <= 22 * 60
+
+
+def test_the_second_clip_sees_nobody_whom_the_first_one_sees(monkeypatch):
+    monkeypatch.setattr("adaface.mini.recipes.clip.decode", lambda vae, latents: latents[:, :3])
+    person = torch.tensor([3, 3, 4, 8, -1, -1, 5, 4])
+    nothing = torch.zeros(len(person), 4, 8, 8)
+    data = LatentSet(latents=nothing, landmarks=nothing, ids=nothing, person=person, facts=None)
+    first, second = (
+        ClipRecipe(torch.nn.Linear(1, 1), None, None, data, ClipConfig(fold=fold)) for fold in (0, 1)
+    )
+    assert sorted(first.rows.tolist()) == [2, 3, 4, 7] and sorted(second.rows.tolist()) == [0, 1, 5, 6]
