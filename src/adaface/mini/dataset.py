@@ -5,6 +5,7 @@ word, and go into shards as `adaface prepare` writes them.
 """
 
 import io
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from adaface.data.layout import CARD
 from adaface.data.shards import Entry, ShardWriter, Summary
 from adaface.errors import ConfigError, WrongRecognizerError
 from adaface.face.recognize import SFACE
@@ -47,9 +49,10 @@ def write_dataset(
     data: folder of the face packs. stack: whose segmenter makes the masks, whose classifier the class words.
     split: "train" or "validation". size: side of the central square that is kept of the packs' 80 pixels; 64
     is FFHQ's frame, as of `adaface prepare --size 64`. tell: photos done, photos in all. People have numbers
-    in place of names; held-out people are never among them.
-    Raises ConfigError: another split or size. WrongRecognizerError: the packs' ID embeddings are not of the
-    stack's recogniser. MissingFileError: no packs there. WriteError: no room.
+    in place of names; held-out people are never among them. Of the same split and size, what is there is
+    made anew.
+    Raises ConfigError: another split or size; `out` holds anything else. WrongRecognizerError: the packs' ID
+    embeddings are not of the stack's recogniser. MissingFileError: no packs there. WriteError: no room.
     """
     if split not in SPLITS:
         raise ConfigError(
@@ -65,11 +68,27 @@ def write_dataset(
     if not 16 <= size <= side or (side - size) % 2:
         raise ConfigError(f"size={size}: give an even number of pixels from 16 to {side}, the crops' side")
     settings: dict[str, object] = {"face_packs": split, "size": size}
+    _check_place(Path(out), settings)
     with ShardWriter(out, image_size=size, recognizer=SFACE.name, settings=settings) as writer:
         for done, entry in enumerate(_entries(world, size), 1):
             writer.add(entry)
             tell(done, len(world.packs[0]))
     return writer.summary
+
+
+def _check_place(out: Path, settings: dict[str, object]) -> None:
+    """Raises ConfigError: something else is there, which shards would be put over or between."""
+    if out.is_file():
+        raise ConfigError(f"{out}: a file, not a folder. Choose another place for the data set")
+    if not out.is_dir() or all(path.name.startswith(".") for path in out.iterdir()):
+        return
+    try:
+        made = json.loads((out / CARD).read_text(encoding="utf-8"))["settings"]
+    except (OSError, ValueError, KeyError, TypeError):
+        made = None
+    if made != settings:
+        what = "not empty" if made is None else "holds another data set"
+        raise ConfigError(f"{out}: {what}; nothing was changed. Choose a new or an empty folder")
 
 
 def write_latents(

@@ -141,3 +141,30 @@ def test_validation_people_are_written_by_themselves(drawn_data, tmp_path):
     assert "photos of" in told.output
     written = {tuple(row) for row in FaceDataset(out).id_embeddings.tolist()}
     assert written and not written & ids(TRAIN, drawn_data) and not LatentCache.there(FaceDataset(out))
+
+
+def kept(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_what_else_is_in_the_folder_is_not_written_over(drawn_data, stack, tmp_path):
+    card = {"kind": "of prepare", "settings": {"size": 64}}
+    (tmp_path / "dataset.json").write_text(json.dumps(card))
+    before = kept(tmp_path)
+    with pytest.raises(ConfigError, match="holds another data set; nothing was changed. Choose a new"):
+        write_dataset(drawn_data, tmp_path, stack)
+    assert kept(tmp_path) == before
+    (tmp_path / "dataset.json").unlink()
+    (tmp_path / "me.jpg").write_bytes(b"photo")
+    with pytest.raises(ConfigError, match="not empty; nothing was changed"):
+        write_dataset(drawn_data, tmp_path, stack)
+    assert kept(tmp_path) == {"me.jpg": b"photo"}
+    with pytest.raises(ConfigError, match="a file, not a folder"):
+        write_dataset(drawn_data, tmp_path / "me.jpg", stack)
+
+
+def test_the_same_data_set_is_made_anew(drawn_data, stack, tmp_path):
+    first = write_dataset(drawn_data, tmp_path, stack, split="validation")
+    assert write_dataset(drawn_data, tmp_path, stack, split="validation") == first
+    with pytest.raises(ConfigError, match="holds another data set"):
+        write_dataset(drawn_data, tmp_path, stack, split="train")
