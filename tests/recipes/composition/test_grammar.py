@@ -69,6 +69,20 @@ def test_a_phrasing_without_a_place_for_a_part_is_not_taken_for_it():
         assert not ("in a hat" in one.words and len(one.words) > 1)
 
 
+def test_a_part_is_not_taken_for_one_whose_name_ends_alike():
+    parts = {"wear": {"share": 1, "words": ["in a hat"]}, "footwear": {"share": 1, "words": ["in boots"]}}
+    with pytest.raises(ConfigError, match="no composition was found"):
+        drawn(grammar(phrasings=["{subject}{footwear}"], parts=parts), 1)
+
+
+def test_words_with_braces_are_told():
+    parts = WORDS["parts"] | {"wear": {"share": 0.5, "words": ["in a {colour} hat"]}}
+    with pytest.raises(
+        ConfigError, match=r"^test: 'in a \{colour\} hat': names in braces stand in phrasings"
+    ):
+        grammar(parts=parts)
+
+
 def test_the_longest_prompts_hold_the_longest_words():
     assert grammar().longest() == ["a photo of {subject}", "an oil painting of {subject} in a hat, at home"]
 

@@ -217,6 +217,7 @@ def test_some_steps_bring_the_loss_of_the_same_draw_down(opened):
         ({"compose": {"anchor": 2.0}}, "anchor=2.0: give numbers from 0 to 1"),
         ({"compose": {"levels": [0.6, 0.5]}}, r"levels=\[0.6, 0.5\]: give the least and the most"),
         ({"compose": {"weights": {"words": -1.0}}}, "give numbers from 0, one of them above it"),
+        ({"compose": {"weights": {"words": float("nan")}}}, "give numbers from 0, one of them above it"),
         ({"compose": {"weights": NONE}}, "give numbers from 0, one of them above it"),
         ({"compose": {"weights": {"word": 1.0}}}, "did you mean compose.weights.words"),
     ],

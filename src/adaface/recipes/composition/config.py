@@ -1,5 +1,6 @@
 """The settings of stage 2: how often it composes, with which words, from where, and what counts."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -37,7 +38,7 @@ class Weights:
     def __post_init__(self) -> None:
         """Raises ConfigError: a weight below 0, or none above it."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        if min(values.values()) < 0 or not any(values.values()):
+        if not all(0 <= value < math.inf for value in values.values()) or not any(values.values()):
             raise ConfigError(f"weights={values}: give numbers from 0, one of them above it")
 
     @property

@@ -42,11 +42,14 @@ class PartOf:
     plain: str = ""
 
     def __post_init__(self) -> None:
-        """Raises ConfigError: no words, or a share out of range."""
+        """Raises ConfigError: no words, braces in them, or a share out of range."""
         if not 0 <= self.share <= 1 or not self.words:
             raise ConfigError(
                 f"share={self.share}, words={list(self.words)}: give a share from 0 to 1, and some words"
             )
+        braced = [words for words in (*self.words, self.plain) if set(words) & set("{}")]
+        if braced:
+            raise ConfigError(f"{braced[0]!r}: names in braces stand in phrasings. Give words without braces")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +96,7 @@ class Grammar(Phrases):
             chosen = {name: self._words(part, generator) for name, part in self.parts.items()}
             said = tuple(words for words in chosen.values() if words)
             text = _one(self.phrasings, generator)
-            if said and self._allowed(said) and all(f"{name}}}" in text for name, w in chosen.items() if w):
+            if said and self._allowed(said) and {name for name, w in chosen.items() if w} <= _named(text):
                 return Composition(single, self._fill(text, chosen), said)
         raise ConfigError("grammar: no composition was found; give larger shares, or fewer pairs in never")
 
@@ -146,6 +149,11 @@ class Grammar(Phrases):
         return ", ".join(piece for piece in pieces if piece)
 
 
+def _named(text: str) -> set[str]:
+    """The parts that a phrasing has a place for."""
+    return {name.removeprefix("a_") for name in re.findall(r"{(\w+)}", text)}
+
+
 def with_article(words: str) -> str:
     """The words with "a" or "an" before them."""
     return f"{'an' if words[:1].lower() in 'aeiou' else 'a'} {words}"
@@ -175,7 +183,16 @@ def read_grammar(name: str, stack: Stack) -> Grammar:
 
 
 def grammar_of(layer: Layer) -> Grammar:
-    """A grammar from its plain values. Raises ConfigError: they are not those of a grammar."""
+    """A grammar from its plain values. Raises ConfigError: they are no grammar's; names the place."""
+    try:
+        return _made(layer)
+    except ConfigError as error:
+        if layer.origin in str(error):
+            raise
+        raise ConfigError(f"{layer.origin}: {error}") from error
+
+
+def _made(layer: Layer) -> Grammar:
     values = dict(layer.values)
     parts, never = values.pop("parts", None), values.pop("never", ())
     try:
