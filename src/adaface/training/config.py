@@ -194,7 +194,7 @@ def _fit(hint: Any, value: Any) -> Any:
         return _fit_tuple(get_args(hint), value)
     if origin is not None and issubclass(origin, Mapping):
         if not isinstance(value, dict):
-            raise _Fault("give names and values, one a line below it")
+            raise _Fault("give names and values in a YAML file, one a line below it")
         return {str(key): _fit(get_args(hint)[1], item) for key, item in value.items()}
     return _FITS[hint](value)
 

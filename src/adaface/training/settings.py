@@ -99,7 +99,7 @@ class LoopConfig:
         if schedule.decay == "linear" and schedule.warmup_steps >= self.steps:
             raise ConfigError(
                 f"schedule.warmup_steps={schedule.warmup_steps}, steps={self.steps}: nothing is left to "
-                "decay. Give a shorter warm-up"
+                f"decay. Give a shorter warm-up, such as loop.schedule.warmup_steps={self.steps // 10}"
             )
 
 

@@ -64,6 +64,7 @@ def test_an_unknown_plan_names_the_known_ones():
     [
         ("config: smoke\nruns: {}", "config or runs are missing"),
         ("runs: {a: {}}", "config or runs are missing"),
+        ("config: [smoke]\nruns: {a: {}}", "config or runs are missing"),
         ("config: smoke\nrun: {a: {}}\nruns: {a: {}}", "unknown keys \\['run'\\]"),
         ("config: smoke\nruns: {a: 3}", 'a: give settings, one a line, or {}, not "3"'),
         ("config: smoke\nruns: {a b: {}, a-b: {}}", "would have one folder"),

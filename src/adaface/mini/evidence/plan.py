@@ -59,7 +59,7 @@ def read_plan(name: str | Path, *over: Layer) -> Ablations:
     plan = dict(read_yaml(path).values)
     runs = plan.get("runs")
     unknown = sorted(set(plan) - set(_FIELDS))
-    if unknown or not isinstance(runs, Mapping) or not runs or not plan.get("config"):
+    if unknown or not isinstance(runs, Mapping) or not runs or not isinstance(plan.get("config"), str):
         raise ConfigError(
             f"{path}: {f'unknown keys {unknown}' if unknown else 'config or runs are missing'}. A plan has "
             "config (a preset), settings (of all runs) and runs (name: what it does otherwise)"
