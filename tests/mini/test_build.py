@@ -114,6 +114,7 @@ def test_unknown_steps_and_presets_list_the_known_ones(smoke_build):
         preset("huge")
 
 
+@pytest.mark.slow
 def test_a_build_goes_on_from_a_stack(smoke_build, tmp_path):
     start = smoke_build.out / "stack"
     longer = steps.Build(smoke_build.data, tmp_path, preset("smoke"), torch.device("cpu"), start=start)
@@ -224,6 +225,7 @@ def test_a_card_says_what_was_not_recorded(smoke_build, tmp_path):
     assert "--preset" not in card
 
 
+@pytest.mark.slow
 def test_a_build_repeats_by_its_seed(smoke_build, tmp_path):
     torch.manual_seed(12345)
     again = steps.Build(smoke_build.data, tmp_path, preset("smoke"), torch.device("cpu"))
