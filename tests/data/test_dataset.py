@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -120,6 +121,14 @@ def test_threads_may_read_at_once_with_few_files_open(folder):
 def test_a_folder_without_a_data_set_is_told_with_the_command(tmp_path):
     with pytest.raises(
         MissingFileError, match=r"no prepared data set \(dataset.json is not there\). Make one: adaface"
+    ):
+        FaceDataset(tmp_path)
+
+
+def test_a_folder_of_photos_is_what_the_command_would_prepare(tmp_path):
+    (tmp_path / "alice").mkdir()
+    with pytest.raises(
+        MissingFileError, match=rf"Make one: adaface prepare {re.escape(str(tmp_path))} FACES$"
     ):
         FaceDataset(tmp_path)
 

@@ -94,8 +94,10 @@ def read_card(folder: Path) -> dict[str, Any]:
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
+        filled = folder.is_dir() and any(folder.iterdir())  # prepare would not write there
+        made = f"{folder} FACES" if filled else f"PHOTOS {folder}"
         raise MissingFileError(
-            f"{folder}: no prepared data set ({CARD} is not there). Make one: adaface prepare PHOTOS {folder}"
+            f"{folder}: no prepared data set ({CARD} is not there). Make one: adaface prepare {made}"
         ) from error
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror}). {REPAIR}") from error
