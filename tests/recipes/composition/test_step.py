@@ -5,6 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from adaface.errors import ConfigError
+from adaface.recipes.composition.faces import face_places
 from adaface.recipes.composition.grammar import Composition
 from adaface.recipes.composition.judge import Verdict
 from adaface.recipes.composition.prompts import four_prompts
@@ -19,6 +20,20 @@ ALL = dict(
     outside=1.0, target=1.0, identity=1.0,
 )  # fmt: skip
 NONE = dict.fromkeys(ALL, 0.0)
+MIDDLE = torch.tensor([[22.0, 28.0], [42.0, 28.0], [32.0, 36.0], [25.0, 45.0], [39.0, 45.0]])  # landmarks
+
+
+@pytest.fixture(autouse=True)
+def detector(monkeypatch):
+    """The detector finds none in what tiny models draw: a face in the middle of each picture."""
+    found = {"rows": None}
+
+    def landmarks_in(pictures):
+        rows = torch.arange(len(pictures)) if found["rows"] is None else found["rows"]
+        return MIDDLE.expand(len(rows), 5, 2), rows
+
+    monkeypatch.setattr("adaface.recipes.composition.step.landmarks_in", landmarks_in)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +119,18 @@ def test_samples_whose_teacher_is_no_good_teach_nothing_but_words(opened):
     assert gradients(recipe, plan_of(recipe)).isfinite().all()
 
 
+def test_a_sample_without_a_face_is_not_made_the_class_everywhere(recipe, detector):
+    plan = plan_of(recipe, denoising=1)
+    with_faces = recipe.loss(plan, Part())
+    detector["rows"] = torch.zeros(0, dtype=torch.long)
+    without = recipe.loss(plan, Part())
+    for name in ("target", "face", "background", "features", "outside"):
+        assert with_faces[f"compose_{name}"] > 0
+        assert without[f"compose_{name}"] == 0
+    assert without["compose_identity"] == with_faces["compose_identity"]
+    assert without["compose_words"] == with_faces["compose_words"]
+
+
 class Scores:
     """A judge: composed words read a picture's number, single ones ten times that."""
 
@@ -154,8 +181,7 @@ def test_a_unet_is_recorded_only_where_a_term_needs_its_layers(settings, recipe)
     assert not CompositionStep(bare, recipe.models, recipe.dataset).watched
 
 
-def test_the_target_is_what_the_class_says_where_there_is_no_face(opened, monkeypatch):
-    """Drawn faces are no faces: the composed prompt is to say what the class's says."""
+def test_the_target_is_what_the_class_says_and_on_the_face_what_the_person_adds(opened, monkeypatch):
     recipe = opened(compose={"weights": NONE | {"target": 2.0}, "candidates": 0, "denoising": 1})
     said = []
     predict = recipe.models.denoiser.predict
@@ -166,8 +192,12 @@ def test_the_target_is_what_the_class_says_where_there_is_no_face(opened, monkey
 
     monkeypatch.setattr(recipe.models.denoiser, "predict", watched)
     loss = recipe.loss(plan_of(recipe, primed=False), Part())["compose_target"]
-    _, _, common = said[-2].chunk(3)
-    assert_close(loss, 2 * (said[-1] - common).square().mean())
+    single, class_single, common = said[-2].chunk(3)
+    side = (common.shape[-2], common.shape[-1])
+    face = face_places(MIDDLE[None], torch.tensor([0]), 1, 64, side)
+    assert 0 < face.mean() < 1
+    wanted = common + face * (single - class_single)
+    assert_close(loss, 2 * (said[-1] - wanted).square().mean())
 
 
 def test_every_third_step_composes_and_a_fifth_of_the_others_is_of_stage_one(opened):

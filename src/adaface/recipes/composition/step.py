@@ -199,7 +199,11 @@ class Compose(Step):
     # what is asked
 
     def denoised(self, batch: Batch, four: Four, start: Start, count: int) -> dict[str, Tensor]:
-        """Terms (B,) by name, means over `count` denoising steps; each branch keeps to its own latents."""
+        """Terms (B,) by name, means over `count` denoising steps; each branch keeps to its own latents.
+
+        A sample in whose single picture no face is found has only its likeness to answer for: the others
+        would make the class of all of it.
+        """
         denoiser, noise, timesteps = self.models.denoiser, start.noise, start.timesteps
         clean = Branches(*[start.clean] * 4)
         found: list[dict[str, Tensor]] = []
@@ -209,7 +213,8 @@ class Compose(Step):
             clean = Branches(*(denoiser.clean(a, b, timesteps) for a, b in zip(noisy, said, strict=True)))
             if step == 0:
                 face = self.face(clean.single)
-            found.append(self.layer_terms(layers, face) | self.target_term(said, face))
+            shown = self.layer_terms(layers, face) | self.target_term(said, face)
+            found.append({name: values * (face.amax((1, 2, 3)) > 0) for name, values in shown.items()})
             if step + 1 < count:
                 seeds = derived(derived(batch.seeds, _NEXT), step)
                 timesteps = next_levels(timesteps, uniform(seeds, 1)[:, 0].to(noise), count)
