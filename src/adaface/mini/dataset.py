@@ -63,12 +63,12 @@ def write_dataset(
             f'{data}: the packs hold ID embeddings of "{SFACE.name}", and the stack "{stack.name}" has the '
             f'recogniser "{recognizer_name(stack)}". Give a stack with {SFACE.name}'
         )
+    settings: dict[str, object] = {"face_packs": split, "size": size}
+    _check_place(Path(out), settings)
     world = _world(data, stack, SPLITS[split])
     side = world.packs[0].images.shape[-1]
     if not 16 <= size <= side or (side - size) % 2:
         raise ConfigError(f"size={size}: give an even number of pixels from 16 to {side}, the crops' side")
-    settings: dict[str, object] = {"face_packs": split, "size": size}
-    _check_place(Path(out), settings)
     with ShardWriter(out, image_size=size, recognizer=SFACE.name, settings=settings) as writer:
         for done, entry in enumerate(_entries(world, size), 1):
             writer.add(entry)
