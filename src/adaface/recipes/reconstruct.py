@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 from adaface.data.dataset import FaceDataset
 from adaface.losses.reconstruction import masked_mse
 from adaface.recipes.base.config import PhotoConfig
-from adaface.recipes.base.denoising import WORD, check_templates
+from adaface.recipes.base.denoising import TEMPLATES, WORD, check_templates
 from adaface.recipes.base.models import Models
 from adaface.recipes.base.photos import Batch
 from adaface.recipes.base.recipe import PhotoRecipe, Step, open_photo_recipe
@@ -28,14 +28,7 @@ class Config(PhotoConfig):
     """
 
     recipe: str = "reconstruct"
-    templates: tuple[str, ...] = (
-        "a photo of {subject}",
-        "a photo of a {subject} {word}",
-        "photo of {subject}",
-        "a portrait of {subject}",
-        "a portrait of a {word}, {subject}",
-        "{subject}",
-    )
+    templates: tuple[str, ...] = TEMPLATES
 
     def __post_init__(self) -> None:
         """Check each value."""

@@ -1,9 +1,8 @@
 """A recipe of stage 2 over the tiny stack and drawn faces."""
 
 import pytest
-import torch
 
-from adaface.recipes.registry import open_recipe, read_config
+from adaface.recipes.registry import read_config
 from adaface.training.config import Layer
 
 GRAMMAR = """
@@ -41,17 +40,3 @@ def settings(tiny_stack, faces, grammar_file):
         return read_config("distill-composition", Layer("test", given | values))
 
     return make
-
-
-@pytest.fixture
-def opened(settings):
-    """`opened(compose={...}, ...)`: the recipe of such settings, closed when the test ends."""
-    made = []
-
-    def make(start=None, **values):
-        made.append(open_recipe(settings(**values), torch.device("cpu"), start))
-        return made[-1]
-
-    yield make
-    for recipe in made:
-        recipe.close()

@@ -17,6 +17,14 @@ from adaface.text.tokens import framed_ids, pad_id, piece_ids
 
 SUBJECT = "{subject}"  # where the subject's rows stand in a template
 WORD = "{word}"  # where the person's class word stands: "woman", "boy", ...
+TEMPLATES = (  # of single prompts, where a recipe's config names no others
+    "a photo of {subject}",
+    "a photo of a {subject} {word}",
+    "photo of {subject}",
+    "a portrait of {subject}",
+    "a portrait of a {word}, {subject}",
+    "{subject}",
+)
 
 
 def check_templates(templates: Sequence[str]) -> None:
