@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from adaface.mini import models
 from adaface.mini.config import PRESETS, preset
-from adaface.mini.recipes.base import HIDES
+from adaface.mini.recipes.base import HIDES, between
 from adaface.mini.recipes.clip import ClipConfig, ClipRecipe
 from adaface.mini.recipes.encoder import FILL, EncoderRecipe, WordsRecipe
 from adaface.mini.recipes.latents import LatentSet, World, cache
@@ -108,6 +108,47 @@ def test_likeness_in_scenes_counts_by_its_own_weight_and_leaves_the_layout_alone
     assert asked == [(2, True), (3, False)]
     base.config = dataclasses.replace(base.config, drawn_share=1.0)
     assert set(base.drawn_terms(torch.Generator().manual_seed(0))) == {"drawn"}
+
+
+EAST, NORTH = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+
+
+def test_without_a_share_between_people_stay_who_they_are():
+    ids, others = EAST.repeat(50, 1), NORTH.repeat(50, 1)
+    assert torch.equal(between(ids, others, 0.0, torch.Generator().manual_seed(0)), ids)
+
+
+def test_somebody_between_two_people_is_on_the_arc_and_nearer_to_the_one_who_was_drawn(monkeypatch):
+    monkeypatch.setattr(torch, "rand", lambda *shape, generator: torch.full(shape, 0.5))  # so t is a quarter
+    found = between(EAST, NORTH, 1.0, torch.Generator())
+    assert_close(found, torch.tensor([[3.0, 1.0]]) / 10**0.5)  # normalize(3/4, 1/4)
+
+
+def test_people_between_two_are_spread_over_the_nearer_half_of_the_arc():
+    people = between(EAST.repeat(2000, 1), NORTH.repeat(2000, 1), 1.0, torch.Generator().manual_seed(0))
+    assert_close(people.norm(dim=-1), torch.ones(2000))
+    degrees = torch.rad2deg(torch.atan2(people[:, 1], people[:, 0]))
+    assert 0 <= float(degrees.min()) < 1 and 44 < float(degrees.max()) <= 45
+
+
+def test_the_share_says_how_many_lie_between():
+    people = between(EAST.repeat(2000, 1), NORTH.repeat(2000, 1), 0.6, torch.Generator().manual_seed(0))
+    assert float((people[:, 1] > 0).float().mean()) == pytest.approx(0.6, abs=0.04)
+
+
+@pytest.mark.parametrize(("share", "known"), [(0.0, True), (1.0, False)])
+def test_the_teacher_is_told_and_asked_for_the_same_people(smoke_build, monkeypatch, share, known):
+    base = smoke_build.base_recipe(identity=True)
+    base.config = dataclasses.replace(
+        base.config, drawn_pictures=4, drawn_share=1.0, drawn_weight=1.0, between_share=share
+    )
+    monkeypatch.setattr(base.prompter, "context", lambda ids: ids)
+    asked = []
+    base.drawn = lambda told, ids, generator: asked.append((told, ids)) or torch.ones(())
+    base.drawn_terms(torch.Generator().manual_seed(0))
+    [(told, ids)] = asked
+    assert torch.equal(told, ids)
+    assert ((ids[:, None] == base.data.ids[base.plain]).all(-1).any(-1) == known).all()
 
 
 def test_the_teacher_learns_nothing_from_the_words_that_it_teaches(smoke_build):
