@@ -103,6 +103,14 @@ def test_the_page_says_whom_what_and_how(done):
         assert words in text
 
 
+def test_two_people_have_means_and_the_page_says_why_no_intervals(done):
+    tables = [line for line in page(done[0]).splitlines() if line.startswith("| one")]
+    assert tables and not any("[" in line for line in tables)
+    assert "Too few people for intervals, which take 8" in page(done[0])
+    many = replace(done[0], design=replace(DESIGN, people=8))
+    assert "Means with 95 % intervals over people" in page(many) and "Too few" not in page(many)
+
+
 def test_the_grid_has_a_line_of_real_pictures_and_one_for_each_row(done):
     with Image.open(done[1] / "grid.png") as grid:
         assert grid.width == 150 + 6 * (128 + 4)  # two people, three kinds

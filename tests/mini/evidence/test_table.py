@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from adaface.evaluation.statistics import interval
-from adaface.mini.evidence.table import Column, Figure, against, figures, markdown, mean_of, share_of
+from adaface.mini.evidence.table import FEWEST, Column, Figure, against, figures, markdown, mean_of, share_of
 
 MARGIN = Column("margin", "margin", "margin", "likeness")
 FOUND = Column("found", "found", None, "faces")
@@ -23,7 +23,7 @@ def test_a_margin_is_a_share_of_the_possible_one_and_a_plain_column_is_as_it_is(
 
 def test_differences_are_taken_person_by_person():
     """Means alone would have wide intervals: here everybody gains the same."""
-    before = {"found": np.array([0.1, 0.9, 0.2, 0.7])}
+    before = {"found": np.tile([0.1, 0.9, 0.2, 0.7], 2)}
     row = {"found": before["found"] + 0.1}
     change = against("before", row, before, {}, {}, COLUMNS)
     assert change.other == "before"
@@ -60,13 +60,24 @@ def test_one_person_says_nothing_of_people():
 
 
 def test_intervals_of_few_people_are_wider_than_their_bootstrap():
-    values = np.array([0.1, 0.4, 0.6, 0.7])
+    values = np.array([0.1, 0.4, 0.6, 0.7, 0.2, 0.3, 0.9, 0.5])
     _, low, high = interval(values)
     assert mean_of(values).low < low and mean_of(values).high > high
 
 
-@pytest.mark.parametrize(("low", "high", "sure"), [(0.1, 0.2, True), (-0.2, -0.1, True), (-0.1, 0.2, False)])
-def test_a_figure_is_sure_if_its_interval_lies_on_one_side(low, high, sure):
+def test_too_few_people_have_a_mean_and_no_interval():
+    values = np.linspace(0.1, 0.9, FEWEST)
+    few = [mean_of(values[1:]), share_of(values[1:], values[1:]), mean_of(np.r_[values[1:], np.nan])]
+    assert [figure.low is None and figure.high is None for figure in few] == [True] * 3
+    assert str(few[0]) == f"{values[1:].mean():.2f}" and str(few[1]) == "1.00"
+    assert mean_of(values).low < 0.5 < mean_of(values).high and "[" in str(mean_of(values))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "sure"),
+    [(0.1, 0.2, True), (-0.2, -0.1, True), (-0.1, 0.2, False), (None, None, False)],
+)
+def test_a_figure_is_sure_if_it_has_an_interval_on_one_side_of_zero(low, high, sure):
     assert Figure(0.15, low, high).sure is sure
 
 

@@ -25,14 +25,8 @@ from adaface.pipelines.personalizer import Personalizer
 from adaface.pipelines.stack import Stack
 
 CLIPS = {"clip": "", "clip_second": "_second"}  # role -> how its columns end
-MARGIN, SCENE_MARGIN, COPY, FOUND, SCENE_FOUND = (
-    "margin",
-    "scene_margin",
-    "copy_paste",
-    "found",
-    "scene_found",
-)
-TEXT = "text"
+MARGIN, COPY, FOUND, TEXT = "margin", "copy_paste", "found", "text"
+IN_SCENES = "scene_"  # how the columns of margin and found begin that are of scenes
 Tell = Callable[[str, int, int], None]
 Pictures = Sequence[Image.Image | None]
 
@@ -63,7 +57,7 @@ class Bench:
         """What a row's pictures (N,) give, person by person: column -> (P,)."""
         looks, count = looks_at(pictures, self.analyzer), len(self.people.given)
         there = [n for n, picture in enumerate(pictures) if picture is not None]
-        kinds = {"": self._some(there, PLAIN), "scene_": self._some(there, *SCENES)}
+        kinds = {"": self._some(there, PLAIN), IN_SCENES: self._some(there, *SCENES)}
         found: dict[str, Row] = {}
         for end, judge in self.judges.items():
             seen = judge(looks, self.person)
@@ -119,7 +113,7 @@ class Bench:
                 Column(f"{MARGIN}{end}", f"margin, {name}", whole,
                        f"likeness by {name} to the person's other photos minus to other people's, under "
                        "plain prompts, as a share of the reconstructed photos' (0 without a face)"),
-                Column(f"scene_{MARGIN}{end}", f"margin in scenes, {name}", whole,
+                Column(f"{IN_SCENES}{MARGIN}{end}", f"margin in scenes, {name}", whole,
                        "the same under prompts of scenes"),
                 Column(f"{COPY}{end}", f"copy-paste, {name}", None,
                        "likeness to the photo that was given minus to the person's other photos"),
@@ -127,7 +121,7 @@ class Bench:
         return [
             *columns,
             Column(FOUND, "faces found", None, "share of pictures under plain prompts with a face"),
-            Column(f"scene_{FOUND}", "in scenes", None, "the same under prompts of scenes"),
+            Column(f"{IN_SCENES}{FOUND}", "in scenes", None, "the same under prompts of scenes"),
         ]
 
     def _text_columns(self) -> list[Column]:

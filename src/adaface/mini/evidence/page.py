@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from adaface.mini.evidence.bench import MARGIN, TEXT
-from adaface.mini.evidence.table import Column, Figure, markdown
+from adaface.mini.evidence.table import FEWEST, Column, Figure, markdown
 
 if TYPE_CHECKING:
     from adaface.mini.evidence.run import Evidence
@@ -18,8 +18,8 @@ def page(result: "Evidence") -> str:
 
 
 def tables(result: "Evidence") -> str:
-    """The tables alone, for a terminal."""
-    return "\n\n".join(_tables(result))
+    """The tables alone, for a terminal, and what their figures are."""
+    return "\n\n".join([*_tables(result), _measured(result.design.people)])
 
 
 def _parts(result: "Evidence") -> Iterator[str]:
@@ -28,8 +28,8 @@ def _parts(result: "Evidence") -> Iterator[str]:
     yield (
         f"Stack {result.stack}; {design.people} people of the {design.split.replace('_', '-')} split, seed "
         f"{design.seed}. For each of them {design.plain} plain pictures, {design.seen} scenes of seen pairs "
-        f"and {design.unseen} of unseen ones: the same people, prompts and seeds in every row. Means with "
-        "95 % intervals over people (bootstrap)."
+        f"and {design.unseen} of unseen ones: the same people, prompts and seeds in every row. "
+        + _measured(design.people)
         + ("" if design.steps is None else f" Drawn in {design.steps} steps.")
     )
     yield from _tables(result)
@@ -40,6 +40,15 @@ def _parts(result: "Evidence") -> Iterator[str]:
     if result.notes:
         yield "\n".join(f"- {note}" for note in result.notes)
     yield "![The same people and prompts in every row](grid.png)"
+
+
+def _measured(people: int) -> str:
+    if people < FEWEST:
+        return f"Too few people for intervals, which take {FEWEST}: means alone, and no difference is sure."
+    return (
+        "Means with 95 % intervals over people (bootstrap); means alone where fewer than "
+        f"{FEWEST} people have a figure."
+    )
 
 
 def _tables(result: "Evidence") -> Iterator[str]:

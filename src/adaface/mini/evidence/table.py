@@ -8,6 +8,7 @@ import numpy as np
 
 from adaface.evaluation.statistics import Row, interval, share, widened
 
+FEWEST = 8  # people of an interval: of fewer, a bootstrap tells of who they are more than of people
 Values = Mapping[str, Row]  # column -> (P,), nan where a person has none
 
 
@@ -23,19 +24,28 @@ class Column:
 
 @dataclass(frozen=True)
 class Figure:
-    """A mean over people and its 95 % interval."""
+    """A mean over people and its 95 % interval; without one if it is of fewer than `FEWEST`."""
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
+
+    @classmethod
+    def of(cls, figures: tuple[float, float, float], people: int) -> "Figure":
+        """From mean, low and high of a bootstrap over so many people."""
+        if people < FEWEST:
+            return cls(figures[0], None, None)
+        return cls(*widened(figures, people))
 
     def __str__(self) -> str:
+        if self.low is None or self.high is None:
+            return f"{self.value:.2f}"
         return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
 
     @property
     def sure(self) -> bool:
-        """Whether the interval lies on one side of 0."""
-        return self.low > 0 or self.high < 0
+        """Whether there is an interval, and it lies on one side of 0."""
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
 
 @dataclass(frozen=True)
@@ -89,7 +99,7 @@ def _figure(part: Row | None, possible: Values, column: Column) -> Figure | None
 def mean_of(values: Row) -> Figure | None:
     """The mean of values (P,); None where nobody has any, or one person alone."""
     known = values[~np.isnan(values)]
-    return Figure(*widened(interval(known), len(known))) if len(known) > 1 else None
+    return Figure.of(interval(known), len(known)) if len(known) > 1 else None
 
 
 def share_of(part: Row, whole: Row) -> Figure | None:
@@ -100,7 +110,7 @@ def share_of(part: Row, whole: Row) -> Figure | None:
     both = ~(np.isnan(part) | np.isnan(whole))
     if both.sum() < 2 or whole[both].mean() <= 0:
         return None
-    return Figure(*widened(share(part[both], whole[both]), int(both.sum())))
+    return Figure.of(share(part[both], whole[both]), int(both.sum()))
 
 
 def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
