@@ -9,6 +9,7 @@ from adaface.cli.main import app
 from adaface.errors import ConfigError, MissingFileError
 from adaface.mini.evidence import ablate
 from adaface.mini.evidence.plan import plans, read_plan
+from adaface.recipes.registry import read_config
 from adaface.recipes.run import CONFIG
 from adaface.training.config import Layer, to_yaml
 from adaface.training.distributed import Ranks
@@ -40,6 +41,16 @@ def test_every_plan_of_the_package_is_whole_and_fair(name):
     first, *others = plan.configs.values()
     assert others and all(config != first for config in others)
     assert not next(iter(plan.changes.values())), "the first run leaves nothing out"
+
+
+def test_stage_2_as_reported_composes_as_the_full_size_preset_of_the_paper():
+    ours = read_plan("stage2").configs["as reported"]
+    theirs = read_config("sd15/composition")
+    assert ours.compose.weights == theirs.compose.weights
+    for name in ("primed", "denoising", "candidates", "margin", "anchor", "level"):
+        assert getattr(ours.compose, name) == getattr(theirs.compose, name), name
+    for name in ("compose_every", "distill_share", "max_rollout", "background_weight"):
+        assert getattr(ours, name) == getattr(theirs, name), name
 
 
 def test_runs_differ_in_what_the_plan_says_alone(plan):
