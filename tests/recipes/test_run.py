@@ -210,13 +210,30 @@ def over(**values):
 def test_what_is_refused_changes_nothing_of_the_run(whole, tmp_path, held):
     run = copied(whole, tmp_path)
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    changed = over(batch=2, loop={"steps": 6} if held else {"optimizer": {"name": "prodigy"}})
+    changed = over(batch=2, loop={"steps": 6, **({} if held else {"optimizer": {"name": "prodigy"}})})
     with ExitStack() as until:
         if held:
             until.enter_context(checkpoint.alone(run))
         with pytest.raises(ConfigError if held else FormatError, match="trains in it|now it is prodigy"):
             resume(run, ONE, changed)
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("setting", "named"),
+    [
+        ({"batch": 2}, "batch=2"),
+        ({"loop": {"steps": 3}}, "loop.steps=3"),
+        ({"workers": 1, "loop": {"optimizer": {"learning_rate": 0.5}}}, "loop.optimizer.learning_rate=0.5"),
+    ],
+)
+def test_a_setting_for_which_a_done_run_has_no_step_left_is_told(whole, setting, named):
+    with pytest.raises(ConfigError, match=rf"^{named}: .* done after 4 steps.*\(loop.steps=8\).*init_from="):
+        resume(whole, ONE, over(**setting))
+
+
+def test_a_done_run_is_still_done_on_another_place(whole, tmp_path):
+    assert resume(copied(whole, tmp_path), ONE, over(workers=1, tensorboard="false", batch=4)).finished
 
 
 def test_two_that_begin_in_one_folder_are_kept_apart(settings, tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ from typing import Literal
 import pytest
 
 from adaface.errors import ConfigError, MissingFileError
-from adaface.training.config import Layer, build, read_overrides, read_yaml, to_yaml
+from adaface.training.config import Layer, build, flat, read_overrides, read_yaml, to_yaml
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,3 +154,7 @@ def test_a_yaml_file_runs_nothing(tmp_path):
     with pytest.raises(ConfigError, match="not a YAML file"):
         read_yaml(tmp_path / "bad.yaml")
     assert not (tmp_path / "made").exists()
+
+
+def test_nested_settings_have_one_name_each():
+    assert flat({"a": 1, "b": {"c": (2, 3), "d": {"e": None}}}) == {"a": 1, "b.c": (2, 3), "b.d.e": None}

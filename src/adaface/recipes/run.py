@@ -16,7 +16,7 @@ from adaface.files import write_atomic
 from adaface.optional import require
 from adaface.recipes.config import ENCODER, TrainConfig, resolved
 from adaface.recipes.registry import load_config, open_recipe
-from adaface.training.config import Layer, read_yaml, to_plain, to_yaml
+from adaface.training.config import Layer, flat, read_yaml, to_plain, to_yaml
 
 if TYPE_CHECKING:
     from adaface.recipes.registry import Experiment
@@ -94,14 +94,16 @@ def resume(run: str | Path, ranks: "Ranks", over: Layer, tell: Tell = lambda p, 
     """Go on with a run, with everything as it was; over: settings that may change, such as `loop.steps`.
 
     Raises ConfigError: `init_from` is among them, since a run that goes on has its weights already, or
-    another setting that decides what is trained; or another process trains in it. MissingFileError: no run
-    there. What is refused changes nothing of the run.
+    another setting that decides what is trained; or the run is done, so that no step would have a setting; or
+    another process trains in it. MissingFileError: no run there. What is refused changes nothing of the run.
     """
     run = Path(run)
     read_run(run, over)
     with ExitStack() as until:
         _hold(until, run, ranks)
-        return _fit(read_run(run, over), run, ranks, tell)  # again: it may have changed until it was held
+        config = read_run(run, over)  # again: it may have changed until it was held
+        _check_counts(run, config)
+        return _fit(config, run, ranks, tell)
 
 
 def read_run(run: Path, over: Layer) -> TrainConfig:
@@ -122,6 +124,29 @@ def read_run(run: Path, over: Layer) -> TrainConfig:
             f"new run from its weights instead: init_from={run}"
         )
     return now
+
+
+def _check_counts(run: Path, config: TrainConfig) -> None:
+    """Raises ConfigError: the run is done, so that the settings that `config` changes would do nothing."""
+    from adaface.training import checkpoint
+    from adaface.training.replay import PLACES
+
+    before, now = (flat(to_plain(c)) for c in (read_run(run, Layer("", {})), config))
+    changed = [
+        f"{name}={now.get(name)}"
+        for name in before | now
+        if before.get(name) != now.get(name) and name not in PLACES
+    ]
+    newest = checkpoint.latest(run) if changed else None
+    if newest is None:
+        return
+    state, loop = checkpoint.read_state(newest), config.loop
+    if state.step >= loop.steps or state.seconds >= loop.seconds:
+        raise ConfigError(
+            f"{', '.join(changed)}: {run} is done after {state.step} steps, and no step is left for that. "
+            f"Let it go on longer (loop.steps={2 * state.step}), or begin a new run from its weights: "
+            f"init_from={run}"
+        )
 
 
 def replay(run: str | Path, step: int | None, ranks: "Ranks") -> "Replay":

@@ -97,6 +97,14 @@ def to_plain(config: Any) -> dict[str, Any]:
     return {f.name: _plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
 
 
+def flat(values: Mapping[str, Any], within: str = "") -> dict[str, Any]:
+    """Nested settings as one a name: {"loop": {"steps": 3}} -> {"loop.steps": 3}."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{within}{key}.") if isinstance(value, Mapping) else {f"{within}{key}": value}
+    return found
+
+
 def to_yaml(config: Any) -> str:
     """A config as YAML, in the order of its fields; `read_yaml` and `build` give the config again."""
     text: str = require("yaml", extra="train").safe_dump(
