@@ -111,6 +111,10 @@ def test_going_on_from_weights_alone_and_with_everything_is_a_contradiction(whol
         assert "init_from and --resume contradict each other" in error("train", "--resume", whole, *words)
 
 
+def test_a_setting_that_comes_after_the_last_step_is_a_mistake(whole):
+    assert "batch=4: " in error("train", "--resume", whole, "batch=4")
+
+
 def test_a_misspelt_setting_names_the_nearest_one(words):
     assert "loop.step: no such setting; did you mean loop.steps?" in error("train", *words, "loop.step=3")
 
@@ -165,8 +169,16 @@ def test_a_dry_run_says_what_it_would_take_and_writes_nothing(words, here):
         assert part in told
 
 
-def test_a_dry_run_in_json_holds_the_first_plan(words):
-    told = json.loads(run("train", *words, "--dry-run", "--json").stdout)
+def test_a_dry_run_says_on_stderr_what_it_does(words):
+    told = run("train", *words, "--dry-run").stderr.splitlines()
+    assert told[0] == "opening the models"
+    assert told[-1].startswith("time: ")
+
+
+def test_a_dry_run_in_json_holds_the_first_plan_and_says_no_more(words):
+    done = run("train", *words, "--dry-run", "--json")
+    assert done.stderr == ""
+    told = json.loads(done.stdout)
     assert len(told["plan"]["rows"]) == 2
     assert told["memory"]["total"] > 0
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from adaface.recipes import estimate as estimates
 from adaface.recipes.base.recipe import PhotoRecipe
 from adaface.recipes.estimate import estimate
 from adaface.recipes.kept import Kept
@@ -150,3 +151,21 @@ def test_each_kind_of_step_counts_by_its_share(settings, monkeypatch):
     assert found.memory.activations >= max(often.activations, seldom.activations)
     assert found.lines()[-1].startswith("kinds of steps: ")
     assert "% long: " in found.lines()[-1]
+
+
+def test_a_long_step_is_timed_once_and_short_ones_twice_after_a_first_one(monkeypatch):
+    seconds, done = {"one": 0.2, "two": 0.4, "slow": 3.0}, []
+    monkeypatch.setattr(estimates, "_timed", lambda recipe, plan, _: done.append(plan) or seconds[plan])
+    plans = {"short": ["one", "two", "one"], "long": ["slow", "slow"]}
+    took = estimates._times(None, plans, None, lambda text: None)
+    assert done == ["one", "one", "two", "slow"]
+    assert took == {"short": pytest.approx(0.3), "long": 3.0}
+
+
+def test_what_is_done_is_told_before_it(settings, monkeypatch):
+    told = []
+    monkeypatch.setattr(PhotoRecipe, "kind", lambda self, plan: "short")
+    estimate(settings(), ONE, told.append)
+    assert told == [
+        "opening the models", "memory: a first step", "memory: short", "time: a first step", "time: short"
+    ]  # fmt: skip

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
 MB = 1e6
 SHOWN = 4  # names of samples
-STEPS = 2  # of each kind that are timed, after a first one
+STEPS = 2  # of each kind that are timed, at most
+ENOUGH_S = 1.0  # of a kind's timed steps: a longer step is timed once, what sways it is small beside it
 DRAWN = 600  # plans over the whole run, that tell how often a kind of step comes: to 4 % at most
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -105,21 +107,22 @@ class Estimate:
         ]
 
 
-def estimate(config: TrainConfig, ranks: Ranks) -> Estimate:
-    """Open a recipe, do some steps of it, and let go of it. Raises what opening it raises."""
+def estimate(config: TrainConfig, ranks: Ranks, say: Say = lambda text: None) -> Estimate:
+    """Open a recipe, do some steps of it, and let go of it. Raises what opening it raises.
+
+    say: is told what is done next, each time that it takes seconds.
+    """
     config = resolved(config)
     ranks.check(config.batch, config.loop.accumulate)
+    say("opening the models")
     recipe = open_recipe(config, ranks.device)
     try:
         stepper = Stepper(recipe, config.loop, ranks)
         plan = recipe.draw(1, step_generator(config.seed, 1), 0.0)
         plans = _kinds(recipe, config)
-        memory, activations = _memory(recipe, stepper, {name: kind[0] for name, kind in plans.items()})
-        drawn = sum(map(len, plans.values()))
-        kinds = [
-            Kind(name, len(kind) / drawn, _time(recipe, kind, stepper), activations[name])
-            for name, kind in plans.items()
-        ]
+        memory, activations = _memory(recipe, stepper, {name: kind[0] for name, kind in plans.items()}, say)
+        drawn, took = sum(map(len, plans.values())), _times(recipe, plans, stepper, say)
+        kinds = [Kind(name, len(kind) / drawn, took[name], activations[name]) for name, kind in plans.items()]
         seconds = sum(kind.share * kind.seconds for kind in kinds)
         count = len(stepper.parts[0].take(plan.rows))
         models = {**recipe.modules, **recipe.frozen}
@@ -158,7 +161,7 @@ def _kinds(recipe: "Experiment", config: TrainConfig) -> dict[str, list[StepPlan
 
 
 def _memory(
-    recipe: "Experiment", stepper: Stepper, plans: Mapping[str, StepPlan]
+    recipe: "Experiment", stepper: Stepper, plans: Mapping[str, StepPlan], say: Say
 ) -> tuple[Memory, dict[str, float]]:
     """The memory of one process at its peak, and the activations of each kind of step.
 
@@ -168,6 +171,7 @@ def _memory(
     """
     device, trained = stepper.ranks.device, stepper.weights.trained.values()
     least = stepper.ranks.world * stepper.config.accumulate
+    say("memory: a first step")
     plan = next(iter(plans.values()))
     small = replace(plan, rows=plan.rows[:least], seeds=plan.seeds[:least])
     stepper.update(stepper.gradients(small), 0, 0.0)
@@ -181,7 +185,10 @@ def _memory(
         averages=_bytes(stepper.weights.averages.values()) / MB,
         activations=0.0,
     )
-    kinds = {name: _grown(recipe, stepper, plan) for name, plan in plans.items()}
+    kinds = {}
+    for name, plan in plans.items():
+        say(f"memory: {name}")
+        kinds[name] = _grown(recipe, stepper, plan)
     # a checkpoint keeps the weights aside while the averages are looked at; the optimiser's file is made in
     # main memory
     save = max(counted.averages, 0.0 if device.type == "cuda" else counted.optimizer)
@@ -236,19 +243,31 @@ def _activations(recipe: "Experiment", stepper: Stepper, plan: StepPlan, samples
     return kept.most
 
 
-def _time(recipe: "Experiment", plans: Sequence[StepPlan], stepper: Stepper) -> float:
-    """Seconds of a step of one kind, its update included; the weights are other ones afterwards."""
-    device, took = stepper.ranks.device, []
-    for number in range(1 + STEPS):
-        plan = plans[number % len(plans)]
-        for part in stepper.parts:
-            recipe.prepare(plan, part)
-        _wait(device)
-        started = time.perf_counter()
-        stepper.update(stepper.gradients(plan), number, 0.0)
-        _wait(device)
-        took.append(time.perf_counter() - started)
-    return sum(took[1:]) / STEPS
+def _times(
+    recipe: "Experiment", plans: Mapping[str, Sequence[StepPlan]], stepper: Stepper, say: Say
+) -> dict[str, float]:
+    """Seconds of a step of each kind, its update included; the weights are other ones afterwards."""
+    say("time: a first step")
+    _timed(recipe, next(iter(plans.values()))[0], stepper)  # it pays for what is set up once
+    found = {}
+    for name, kind in plans.items():
+        say(f"time: {name}")
+        took: list[float] = []
+        while len(took) < STEPS and sum(took) < ENOUGH_S:
+            took.append(_timed(recipe, kind[len(took) % len(kind)], stepper))
+        found[name] = sum(took) / len(took)
+    return found
+
+
+def _timed(recipe: "Experiment", plan: StepPlan, stepper: Stepper) -> float:
+    """Seconds of one step whose samples are asked for before."""
+    for part in stepper.parts:
+        recipe.prepare(plan, part)
+    _wait(stepper.ranks.device)
+    started = time.perf_counter()
+    stepper.update(stepper.gradients(plan), 0, 0.0)
+    _wait(stepper.ranks.device)
+    return time.perf_counter() - started
 
 
 def _wait(device: torch.device) -> None:

@@ -1,7 +1,7 @@
 """`adaface train`: begin a run or go on with one; `adaface train replay`: look again at a step of one."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from math import isfinite
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.text import Text
 from typer.core import TyperGroup
 
 from adaface.cli import options
@@ -217,10 +218,11 @@ def _tell_end(folder: Path, done: "Progress", last: "list[Pace]", as_json: bool)
 
 
 def _dry_run(config: "TrainConfig", as_json: bool) -> None:
-    from adaface.recipes.estimate import estimate
+    with working("loading the libraries"):
+        from adaface.recipes.estimate import estimate
 
-    with working("opening the models, doing a few steps"), _joined(config.device) as ranks:
-        found = estimate(config, ranks)
+    with _joined(config.device) as ranks, _told(quiet=as_json or not ranks.first) as tell:
+        found = estimate(config, ranks, tell)
     if not ranks.first:
         return
     if as_json:
@@ -228,6 +230,18 @@ def _dry_run(config: "TrainConfig", as_json: bool) -> None:
         return
     for line in found.lines():
         stdout.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def _told(*, quiet: bool) -> "Iterator[Callable[[str], None]]":
+    """What is being done, on stderr: beside a spinner if a person is watching, else a line each."""
+    if quiet:
+        yield lambda text: None
+    elif err.is_terminal:
+        with err.status("") as status:
+            yield lambda text: status.update(Text(text))
+    else:
+        yield say
 
 
 @contextmanager
