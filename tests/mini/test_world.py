@@ -5,6 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from adaface.mini.world import geometry
+from adaface.mini.world.accessories import WORN, FaceFrame
 from adaface.mini.world.captions import caption, describe, plain_caption
 from adaface.mini.world.facts import (
     ACCESSORIES,
@@ -12,6 +13,7 @@ from adaface.mini.world.facts import (
     CLOSE_UP,
     FIRST,
     FROM_AFAR,
+    OUT_OF_CLOSE_UPS,
     PAIRS,
     STYLES,
     Facts,
@@ -23,6 +25,9 @@ from adaface.mini.world.facts import (
 )
 
 MARKS = torch.tensor([[[22.0, 28.0], [42.0, 28.0], [32.0, 36.0], [25.0, 45.0], [39.0, 45.0]]])
+# the mean face of the packs, as the world frames them
+USUAL_MARKS = torch.tensor([[[24.0, 30.0], [39.0, 30.0], [32.0, 39.0], [25.0, 46.0], [38.0, 46.0]]])
+CLOSE_MARKS = torch.tensor([[[18.0, 17.0], [45.0, 17.0], [31.0, 32.0], [20.0, 45.0], [43.0, 45.0]]])
 
 
 def facts(
@@ -133,6 +138,35 @@ def test_articles_fit_styles_that_begin_with_a_vowel():
 def test_a_prompt_says_the_same_of_anybody():
     shown = facts(background=1, accessory=2, style=3)
     assert describe(shown, 0, "<alice>") == "a pencil sketch of <alice> wearing a red cap in a meadow"
+
+
+def covered(words, landmarks):
+    """How much of the picture an accessory covers, in squares as wide as the eyes are apart."""
+    face, black = FaceFrame.of(landmarks), torch.zeros(1, 3, 64, 64)
+    kept = WORN[words](black + 1, face) - WORN[words](black, face)  # of what was there before
+    return float((1 - kept).mean(1).sum() / face.apart**2)
+
+
+@pytest.mark.parametrize("words", WORN)
+def test_close_ups_show_all_or_nearly_half_of_an_accessory_or_are_not_drawn_with_it(words):
+    share = covered(words, CLOSE_MARKS) / covered(words, USUAL_MARKS)
+    assert share < 0.15 if words in OUT_OF_CLOSE_UPS else share > 0.4
+
+
+def test_close_ups_wear_only_what_they_show_and_all_of_it():
+    words = torch.zeros(4000, dtype=torch.long)
+    framing = torch.arange(4000) % 3
+    drawn_facts = draw_facts(words, framing, generator())
+    near = {ACCESSORIES[i] for i in drawn_facts.accessory[framing == CLOSE_UP].tolist()}
+    rest = {ACCESSORIES[i] for i in drawn_facts.accessory[framing != CLOSE_UP].tolist()}
+    assert rest == set(ACCESSORIES)
+    assert near == rest - set(OUT_OF_CLOSE_UPS)
+
+
+def test_close_ups_too_show_no_unseen_pair():
+    words = torch.zeros(4000, dtype=torch.long)
+    shown = draw_facts(words, torch.full_like(words, CLOSE_UP), generator())
+    assert seen_combinations()[shown.background, shown.accessory, shown.style].all()
 
 
 def test_facts_are_drawn_from_a_generator():
