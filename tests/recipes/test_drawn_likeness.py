@@ -11,7 +11,8 @@ from torch.testing import assert_close
 
 from adaface.face.differentiable.network import SFace, embed
 from adaface.mini import models
-from adaface.recipes.base.drawn import APART, _timesteps, changed, ddim, draw_latents, landmarks_in, likeness
+from adaface.recipes.base.drawn import APART, _timesteps, changed, draw_latents, landmarks_in, likeness
+from adaface.recipes.base.predictions import ddim_step
 
 ALPHAS = models.new_scheduler().alphas_cumprod
 SHAPE = (4, 2, 2)
@@ -89,7 +90,8 @@ def test_a_ddim_step_is_diffusers_own():
     now = int(scheduler.timesteps[10])
     then = now - len(ALPHAS) // 50
     theirs = scheduler.step(velocity, now, latents, eta=0.0).prev_sample
-    assert_close(ddim(latents, velocity, ALPHAS[now], ALPHAS[then]), theirs, atol=1e-5, rtol=0)
+    ours = ddim_step("v_prediction", latents, velocity, ALPHAS[now], ALPHAS[then])
+    assert_close(ours, theirs, atol=1e-5, rtol=0)
 
 
 # --- likeness

@@ -18,13 +18,14 @@ from torch import Generator, Tensor, nn
 from adaface.data.dataset import FaceDataset
 from adaface.errors import ConfigError
 from adaface.losses.reconstruction import masked_mse
+from adaface.recipes.base.chance import derived, normal, uniform
 from adaface.recipes.base.config import PhotoConfig
 from adaface.recipes.base.denoising import TEMPLATES, WORD, check_templates
 from adaface.recipes.base.models import Models
 from adaface.recipes.base.photos import Batch
 from adaface.recipes.base.recipe import PhotoRecipe, Step, open_photo_recipe
 from adaface.recipes.config import absolute_place
-from adaface.recipes.identity.noise import derived, noisy_faces, noisy_rows, normal, uniform
+from adaface.recipes.identity.noise import noisy_faces, noisy_rows
 from adaface.recipes.identity.people import open_people
 from adaface.recipes.identity.rollout import Level, Loss, gathered, late_start, levels, raised
 from adaface.recipes.identity.teachers import TEACHER, Said, open_teacher

@@ -3,7 +3,8 @@
 import torch
 from torch.testing import assert_close
 
-from adaface.recipes.identity.noise import derived, noisy_faces, noisy_rows, normal, uniform
+from adaface.recipes.base.chance import derived, normal, uniform
+from adaface.recipes.identity.noise import noisy_faces, noisy_rows
 
 SEEDS = (5, 6, 7, 8)
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from adaface.recipes.identity.rollout import Level, gathered, late_start, levels, next_levels, raised
+from adaface.recipes.base.chance import next_levels
+from adaface.recipes.identity.rollout import Level, gathered, late_start, levels, raised
 
 TIMES = torch.tensor([0, 100, 500, 900, 999])
 

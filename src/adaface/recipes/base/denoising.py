@@ -73,6 +73,13 @@ class Denoiser:
         """
         return vae_latents(self.vae, pictures.to(self.device) / 127.5 - 1, noise)  # sent as bytes
 
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents (B, C, h, w) at the UNet's scale -> pictures (B, 3, S, S), about -1..1, in float32."""
+        vae = self.vae
+        shift = getattr(vae.config, "shift_factor", None) or 0.0
+        pictures: Tensor = vae.decode((latents / vae.config.scaling_factor + shift).to(vae.dtype)).sample
+        return pictures.float()
+
     def latent_shape(self, size: int) -> tuple[int, int, int]:
         """C, h, w of the latents of pictures of `size` pixels."""
         side = size // 2 ** (len(self.vae.config.block_out_channels) - 1)

@@ -4,6 +4,7 @@ A photo's noisy latents still show whose they are: a loss on what is predicted f
 context being read. Here only the context says who it is. Training through few-step drawings is PuLID's idea.
 """
 
+from functools import cache, partial
 from itertools import pairwise
 
 import torch
@@ -15,6 +16,7 @@ from adaface.face.choose import largest
 from adaface.face.detect import YuNet
 from adaface.face.differentiable.network import SFace, embed
 from adaface.face.differentiable.warp import MIRRORED
+from adaface.recipes.base.predictions import ddim_step
 
 COARSE = 110  # timesteps that a step without gradients goes
 HIGH, LOW = (450, 950), (120, 500)  # timesteps of the two predictions that have gradients
@@ -47,6 +49,7 @@ def draw_latents(
         towards: Tensor = unet(latents, timestep, context).sample.float()
         return away + guidance * (towards - away)
 
+    step = partial(ddim_step, "v_prediction")
     high, low = _timesteps(generator)
     count = max(1, round((len(alphas) - 1 - high) / COARSE))
     first = [round(len(alphas) - 1 - (len(alphas) - 1 - high) * k / count) for k in range(count + 1)]
@@ -54,17 +57,10 @@ def draw_latents(
     latents = torch.randn(len(context), unet.config.in_channels, size, size, generator=generator).to(context)
     with torch.no_grad():
         for now, then in pairwise(first):
-            latents = ddim(latents, velocity(latents, now), alphas[now], alphas[then])
+            latents = step(latents, velocity(latents, now), alphas[now], alphas[then])
     with torch.set_grad_enabled(layout and torch.is_grad_enabled()):
-        latents = ddim(latents, velocity(latents, high), alphas[high], alphas[low])
-    return ddim(latents, velocity(latents, low), alphas[low], torch.ones_like(alphas[low]))
-
-
-def ddim(latents: Tensor, velocity: Tensor, now: Tensor, then: Tensor) -> Tensor:
-    """One DDIM step (eta 0) of a v-prediction from the cumulative alpha `now` to `then` (1: clean)."""
-    clean = now.sqrt() * latents - (1 - now).sqrt() * velocity
-    noise = (1 - now).sqrt() * latents + now.sqrt() * velocity
-    return then.sqrt() * clean + (1 - then).sqrt() * noise
+        latents = step(latents, velocity(latents, high), alphas[high], alphas[low])
+    return step(latents, velocity(latents, low), alphas[low], torch.ones_like(alphas[low]))
 
 
 def likeness(
@@ -107,7 +103,7 @@ def changed(pictures: Tensor, landmarks: Tensor, generator: Generator) -> tuple[
 
 def landmarks_in(pictures: Tensor) -> tuple[Tensor, Tensor]:
     """Landmarks (F, 5, 2) of the largest faces in pictures (B, 3, S, S) in -1..1, and whose rows (F,)."""
-    detect = YuNet()
+    detect = _detector()
     zoom = max(1.0, SEEN_PX / pictures.shape[-1])
     large = F.interpolate(pictures.detach().float(), scale_factor=zoom, mode="bicubic")
     arrays = ((large.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
@@ -115,6 +111,12 @@ def landmarks_in(pictures: Tensor) -> tuple[Tensor, Tensor]:
     rows = [row for row, face in enumerate(faces) if face is not None]
     marks = [torch.from_numpy(face.landmarks).float() / zoom for face in faces if face is not None]
     return torch.stack(marks) if marks else torch.zeros(0, 5, 2), torch.tensor(rows, dtype=torch.long)
+
+
+@cache
+def _detector() -> YuNet:
+    """Opened once: it takes as long as to look at a picture, and a training step looks at few."""
+    return YuNet()
 
 
 def _timesteps(generator: Generator) -> tuple[int, int]:

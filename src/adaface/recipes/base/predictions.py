@@ -30,6 +30,15 @@ def noise_of(kind: str, noisy: Tensor, prediction: Tensor, alphas: Tensor) -> Te
     return prediction if kind == "epsilon" else (noisy - signal * prediction) / noise
 
 
+def ddim_step(kind: str, noisy: Tensor, prediction: Tensor, now: Tensor, then: Tensor) -> Tensor:
+    """One DDIM step (eta 0) of latents (B, C, h, w), in float32, from the cumulative alphas `now` to `then`.
+
+    now, then: (B,), or one for all; `then` of 1 gives the clean latents.
+    """
+    signal, noise = _shares(then)
+    return signal * clean_of(kind, noisy, prediction, now) + noise * noise_of(kind, noisy, prediction, now)
+
+
 def converted(noisy: Tensor, prediction: Tensor, alphas: Tensor, *, given: str, wanted: str) -> Tensor:
     """A prediction (B, C, h, w) of one kind as one of another; the same tensor if they are one.
 
@@ -48,6 +57,6 @@ def converted(noisy: Tensor, prediction: Tensor, alphas: Tensor, *, given: str, 
 
 
 def _shares(alphas: Tensor) -> tuple[Tensor, Tensor]:
-    """Of signal and noise, each (B, 1, 1, 1)."""
-    alphas = alphas.float()[:, None, None, None]
+    """Of signal and noise, each (B, 1, 1, 1); of one alpha for all, B is 1."""
+    alphas = alphas.float().reshape(-1, 1, 1, 1)
     return alphas.sqrt(), (1 - alphas).sqrt()

@@ -1,7 +1,4 @@
-"""What is drawn for each sample of a step, from its own seed. Shapes: B samples, K rows, D wide, D_id.
-
-So it does not depend on which other samples its part of the batch holds, nor on how many parts there are.
-"""
+"""Noise on faces and on their rows, from each sample's own seed. B samples, K rows, D wide, D_id."""
 
 from collections.abc import Sequence
 
@@ -9,22 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from adaface.training.plan import mixed, sample_generator
-
-
-def derived(seeds: Sequence[int], purpose: int) -> tuple[int, ...]:
-    """Seeds of the samples for one purpose, unlike those for any other."""
-    return tuple(mixed(seed, purpose) for seed in seeds)
-
-
-def normal(seeds: Sequence[int], *shape: int) -> Tensor:
-    """Standard normal numbers (B, *shape), each sample's from its seed; on the CPU."""
-    return torch.stack([torch.randn(shape, generator=sample_generator(seed)) for seed in seeds])
-
-
-def uniform(seeds: Sequence[int], *shape: int) -> Tensor:
-    """Numbers in 0..1 (B, *shape), each sample's from its seed; on the CPU."""
-    return torch.stack([torch.rand(shape, generator=sample_generator(seed)) for seed in seeds])
+from adaface.recipes.base.chance import derived, normal, uniform
 
 
 def noisy_faces(faces: Tensor, spread: tuple[float, float], share: float, seeds: Sequence[int]) -> Tensor:

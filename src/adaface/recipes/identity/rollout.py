@@ -10,14 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adaface.recipes.identity.noise import derived, normal, uniform
+from adaface.recipes.base.chance import derived, next_levels, normal, uniform
 
 RAISE = 1.3  # most that a noise level is raised by (AdaFace, stage 1)
-SHRINK = (
-    0.5,
-    0.7,
-)  # the next noise level is this share of the last one, at one step in all (AdaFace, stage 1)
-SLOWER = -0.3  # the power of (steps - 1) that the exponent falls by: many steps go down more slowly
 Loss = Callable[[Tensor], Tensor]
 
 
@@ -46,16 +41,6 @@ def late_start(timesteps: Tensor, steps: int, levels: int) -> Tensor:
     (4 t + (n - 1) * levels) / (n + 3). Source: AdaFace, stage 1; docs/method.md.
     """
     return ((4 * timesteps + (steps - 1) * levels) // (3 + steps)).clamp_max(levels - 1)
-
-
-def next_levels(timesteps: Tensor, shares: Tensor, steps: int) -> Tensor:
-    """The next timesteps (B,) of a roll-out of `steps`, at places `shares` (B,) in 0..1 of their range.
-
-    floor of U[0.5^a t, 0.7^a t], a = (steps - 1)^-0.3. Source: AdaFace, stage 1; docs/method.md.
-    """
-    power = (steps - 1) ** SLOWER
-    low, high = SHRINK[0] ** power, SHRINK[1] ** power
-    return (timesteps * (low + (high - low) * shares)).long()
 
 
 def levels(first: Level, seeds: Sequence[int], steps: int) -> Iterator[Level]:
