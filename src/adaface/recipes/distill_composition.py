@@ -48,9 +48,14 @@ class CompositionStep(Step):
         return {name: part for step in self.steps.values() for name, part in step.frozen.items()}
 
     def coins(self, step: int, generator: Generator, share: float) -> dict[str, Coin]:
-        """Which step it is, and its own coins."""
+        """Which step it is, and its own coins.
+
+        Plans of validation (no step of the run: below 1) are compositional: losses of other kinds are of
+        other sizes, and their mean would say which kinds were drawn.
+        """
         distil = float(torch.rand((), generator=generator)) < self.config.distill_share
-        kind = COMPOSE if step % self.config.compose_every == 0 else DISTILL if distil else RECONSTRUCT
+        composes = step < 1 or step % self.config.compose_every == 0
+        kind = COMPOSE if composes else DISTILL if distil else RECONSTRUCT
         return {KIND: kind, **self.steps[kind].coins(step, generator, share)}
 
     def rows(self, rows: tuple[int, ...], coins: Mapping[str, Coin]) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ from adaface.recipes.base.denoising import Denoiser
 from adaface.recipes.composition.grammar import Composition, with_article
 from adaface.recipes.composition.prompts import (
     COMPOSED_WEIGHT,
+    four_prompts,
     no_words,
     side_by_side,
     spread_words,
@@ -24,6 +25,7 @@ TWO = [
     Composition("a photo of {subject}", COMPOSED, ()),
     Composition("a photo of {subject}", "{subject} wearing a red cap, sepia photo", ()),
 ]
+WORDS = ["woman", "man"]
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +35,10 @@ def prompts(tiny_stack):
         base_parts(Stack.load(tiny_stack), safety_checker=False), torch.device("cpu"), torch.float32
     )
     return Denoiser(pipe).prompts
+
+
+def four_of(prompts, anchors, subjects):
+    return four_prompts(prompts, TWO, WORDS, anchors, subjects)
 
 
 def rows(count=2, seed=0):
@@ -55,6 +61,26 @@ def test_the_person_s_places_are_those_of_the_rows(prompts):
     assert (said.context[:, first] - changed.context[:, first]).abs().max() > 0.01
 
 
+def test_the_four_prompts_of_each_sample_are_its_own(prompts):
+    anchors, subjects = rows(seed=0), rows(seed=1)
+    four = four_of(prompts, anchors, subjects)
+    for k, (said, word) in enumerate(zip(TWO, WORDS, strict=True)):
+        alone = (
+            with_subjects(prompts, [said.single], anchors[[k]]),
+            with_subjects(prompts, [said.composed], subjects[[k]]),
+            with_words(prompts, [said.single], [word]),
+            with_words(prompts, [said.composed], [word]),
+        )
+        own = four[torch.tensor([k])]
+        for made, wanted in zip(
+            (own.subject_single, own.subject_composed, own.class_single, own.class_composed),
+            alone,
+            strict=True,
+        ):
+            assert_close(made.context, wanted.context)
+            assert_close(made.places, wanted.places)
+
+
 def test_an_empty_prompt_is_the_stock_one(prompts):
     assert_close(no_words(prompts), embed_prompt(prompts.text, prompts.tokenizer, "", {}).prompt_embeds)
 
@@ -75,7 +101,7 @@ def test_a_class_word_has_its_article(words, told):
 
 def test_each_position_stands_beside_its_counterpart(prompts):
     subject = rows()
-    features, _ = side_by_side(prompts, TWO, ["woman", "man"], subject, subject)
+    features, _ = side_by_side(prompts, TWO, WORDS, four_of(prompts, subject, subject))
     single, composed, class_single, class_composed = features
     here = with_subjects(prompts, [c.composed for c in TWO], subject)
     alone = with_subjects(prompts, [c.single for c in TWO], subject)
@@ -89,14 +115,14 @@ def test_each_position_stands_beside_its_counterpart(prompts):
 
 
 def test_the_person_counts_most_then_the_composition_s_words_and_nothing_else(prompts):
-    _, weight = side_by_side(prompts, TWO, ["woman", "man"], rows(), rows())
+    _, weight = side_by_side(prompts, TWO, WORDS, four_of(prompts, rows(), rows()))
     assert weight[0].tolist() == [0.0] * 5 + [1.0] * 16 + [COMPOSED_WEIGHT] * 3 + [0.0] * 40
     assert weight[1].tolist() == [0.0] + [1.0] * 16 + [COMPOSED_WEIGHT] * 7 + [0.0] * 40
 
 
 def test_gradients_reach_the_person_s_rows_and_no_class(prompts):
     subject = rows().requires_grad_()
-    features, _ = side_by_side(prompts, TWO, ["woman", "man"], subject, subject)
+    features, _ = side_by_side(prompts, TWO, WORDS, four_of(prompts, subject, subject))
     assert [feature.requires_grad for feature in features] == [True, True, False, False]
     features[1].square().sum().backward()
     assert subject.grad.abs().min(-1).values.max() > 0

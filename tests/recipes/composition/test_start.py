@@ -57,10 +57,19 @@ def test_guidance_goes_away_from_the_empty_context():
     oracle, context = Oracle(), contexts()[1]
     noisy, timesteps = torch.zeros(2, 4, 2, 2), torch.tensor([50, 50])
     said = [
-        guided(oracle, noisy, timesteps, [context], [1.0], torch.zeros(1, 1, 16).expand(2, -1, -1), scale)
+        guided(oracle, noisy, timesteps, [context], torch.zeros(1, 1, 16), scale)[0]
         for scale in (0.0, 1.0, 3.0)
     ]
     assert_close(said[2], 3 * said[1] - 2 * said[0])
+
+
+def test_several_contexts_are_asked_in_one_pass_and_answered_each():
+    oracle, both = Oracle(), contexts()
+    noisy, timesteps, empty = torch.ones(2, 4, 2, 2), torch.tensor([50, 20]), torch.zeros(1, 1, 16)
+    together = guided(oracle, noisy, timesteps, list(both), empty, 2.0)
+    assert [count for _, count, _ in oracle.asked] == [6]
+    for said, context in zip(together, both, strict=True):
+        assert_close(said, guided(oracle, noisy, timesteps, [context], empty, 2.0)[0])
 
 
 def photo(share):

@@ -1,5 +1,7 @@
 """Stage 2 by itself: which steps there are, what has gradients, and that it is the same however it is cut."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -119,6 +121,59 @@ def test_samples_whose_teacher_is_no_good_teach_nothing_but_words(opened):
     assert gradients(recipe, plan_of(recipe)).isfinite().all()
 
 
+def test_a_sample_that_does_not_teach_is_left_out_of_the_work_and_counts_nothing_but_words(
+    recipe, monkeypatch
+):
+    step, asked = recipe.step.steps[COMPOSE], []
+    plan = plan_of(recipe, primed=False, denoising=2, filtered=False)
+    alone = [
+        recipe.loss(replace(plan, rows=(row,), seeds=(seed,)), Part())
+        for row, seed in zip(plan.rows, plan.seeds, strict=True)
+    ]
+    start, predict = step.start, recipe.models.denoiser.predict
+
+    def barred(*given):
+        return replace(start(*given), teaches=torch.tensor([True, False, True]))
+
+    def watched(noisy, timesteps, context):
+        asked.append(len(noisy))
+        return predict(noisy, timesteps, context)
+
+    monkeypatch.setattr(step, "start", barred)
+    monkeypatch.setattr(recipe.models.denoiser, "predict", watched)
+    made = recipe.loss(plan, Part())
+    assert asked == [3 * 2, 2, 3 * 2, 2]  # at each of two steps: three branches, then the person's composed
+    for name, value in made.items():
+        counting = alone if name == "compose_words" else (alone[0], alone[2])
+        wanted = torch.stack([one[name] for one in counting]).sum() / 3
+        assert_close(value, wanted, atol=1e-5, rtol=1e-3)
+
+
+def test_candidates_share_one_drawing_and_differ_by_noise_and_level(recipe, monkeypatch):
+    step, drawn, seen = recipe.step.steps[COMPOSE], [], []
+    drawing, shown = step.drawing, step.shown
+    monkeypatch.setattr(step, "drawing", lambda *given: drawn.append(drawing(*given)) or drawn[-1])
+    monkeypatch.setattr(step, "shown", lambda four, one: seen.append(one) or shown(four, one))
+    recipe.loss(plan_of(recipe, primed=True), Part())
+    assert len(drawn) == 1 and len(seen) == 2
+    for one in seen:
+        assert_close(one.clean, drawn[0], rtol=0, atol=0)
+    assert (seen[0].noise - seen[1].noise).abs().max() > 0.1
+    assert seen[0].timesteps.tolist() != seen[1].timesteps.tolist()
+
+
+def test_validation_composes_from_photos_once_and_bars_nobody(opened):
+    """Or else its mean would say which steps were drawn, and how many samples the filter let through."""
+    compose = {"weights": NONE | {"target": 1.0}, "level": 3.0, "primed": 1.0, "denoising": 3}
+    recipe = opened(compose_every=3, compose=compose, validation=6)
+    for step in range(12):
+        coins = recipe.draw(-step, step_generator(0, -step), 0.0).coins
+        wanted = {KIND: COMPOSE, "primed": False, "denoising": 1, "progress": 0.0, "filtered": False}
+        assert coins == wanted
+    assert recipe.draw(3, step_generator(0, 3), 0.0).coins["filtered"]
+    assert recipe.validate() > 0  # no picture leads by a level of 3
+
+
 def test_a_sample_without_a_face_is_not_made_the_class_everywhere(recipe, detector):
     plan = plan_of(recipe, denoising=1)
     with_faces = recipe.loss(plan, Part())
@@ -164,7 +219,7 @@ def test_each_sample_begins_with_its_own_best_candidate(recipe, monkeypatch):
         subjects, anchors = step.rows_of(batch)
         four = four_prompts(step.models.denoiser.prompts, said, batch.words, anchors, subjects)
         start = step.start(plan, batch, said, four)
-        tries = [step.candidate(plan, batch, four, which) for which in range(2)]
+        tries = [step.candidate(plan, batch, None, which) for which in range(2)]
     for name in ("clean", "noise", "timesteps"):
         wanted = [getattr(tries[which], name)[row] for row, which in enumerate(best)]
         assert_close(getattr(start, name), torch.stack(wanted))
@@ -258,8 +313,6 @@ def test_a_setting_out_of_range_says_what_would_do(settings, wrong, told):
 
 
 def test_a_filter_without_a_clip_is_told_before_the_first_step(settings, recipe):
-    from dataclasses import replace
-
     models = recipe.models
     roles = {name: part for name, part in models.stack.roles.items() if name != "clip"}
     bare = replace(models, stack=replace(models.stack, roles=roles))

@@ -42,6 +42,11 @@ class Weights:
             raise ConfigError(f"weights={values}: give numbers from 0, one of them above it")
 
     @property
+    def of_pictures(self) -> tuple[str, ...]:
+        """The names of those above 0 that need a picture: all but the prompt delta."""
+        return tuple(f.name for f in fields(self) if f.name != "words" and getattr(self, f.name))
+
+    @property
     def of_layers(self) -> dict[str, float]:
         """Those that captured features are needed for, if any is above 0."""
         names = ("features", "face", "background", "matches", "leak", "attention", "norm", "outside")

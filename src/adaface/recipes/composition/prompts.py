@@ -6,7 +6,7 @@ compared position by position, the class word's row is spread over the person's 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -26,6 +26,10 @@ class Spoken:
     context: Tensor
     places: Tensor
 
+    def __getitem__(self, rows: Tensor | slice) -> "Spoken":
+        """The same of some of the prompts."""
+        return Spoken(self.context[rows], self.places[rows])
+
 
 @dataclass(frozen=True)
 class Four:
@@ -35,6 +39,10 @@ class Four:
     subject_composed: Spoken
     class_single: Spoken
     class_composed: Spoken
+
+    def __getitem__(self, rows: Tensor | slice) -> "Four":
+        """The same of some of the samples."""
+        return Four(*(getattr(self, each.name)[rows] for each in fields(self)))
 
 
 def with_subjects(prompts: Prompts, texts: Sequence[str], rows: Tensor) -> Spoken:
@@ -75,13 +83,11 @@ def four_prompts(
     subjects: Tensor,
 ) -> Four:
     """What the UNet reads. anchors, subjects: rows (B, K, D) for the single and for the composed prompt."""
-    single, composed = [c.single for c in compositions], [c.composed for c in compositions]
-    return Four(
-        with_subjects(prompts, single, anchors),
-        with_subjects(prompts, composed, subjects),
-        with_words(prompts, single, words),
-        with_words(prompts, composed, words),
-    )
+    count = len(compositions)
+    texts = [c.single for c in compositions] + [c.composed for c in compositions]
+    persons = with_subjects(prompts, texts, torch.cat([anchors, subjects]))
+    classes = with_words(prompts, texts, [*words, *words])
+    return Four(persons[:count], persons[count:], classes[:count], classes[count:])
 
 
 @torch.no_grad()
@@ -101,27 +107,27 @@ def side_by_side(
     prompts: Prompts,
     compositions: Sequence[Composition],
     words: Sequence[str],
-    anchors: Tensor,
-    subjects: Tensor,
+    four: Four,
 ) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor], Tensor]:
     """Features (B, T, D) of the four prompts, each position beside its counterpart, and weights (B, T).
 
-    The single prompts are moved along until the person stands where the composed ones have them. Weights: 1
-    for the person's places, 1/4 for a composition's words behind them; what stands before them has read
-    neither.
+    four: what the UNet reads; the person's prompts are not encoded anew. The single prompts are moved along
+    until the person stands where the composed ones have them. Weights: 1 for the person's places, 1/4 for a
+    composition's words behind them; what stands before them has read neither.
     """
+    person, here, count = four.subject_single, four.subject_composed, len(compositions)
     single, composed = [c.single for c in compositions], [c.composed for c in compositions]
-    spread = spread_words(prompts, words, subjects.shape[1])
-    here = with_subjects(prompts, composed, subjects)
+    positions = int(here.places[0].sum())  # K
+    spread = spread_words(prompts, words, positions)
     with torch.no_grad():
-        other, alone = with_subjects(prompts, composed, spread), with_subjects(prompts, single, spread)
-    person = with_subjects(prompts, single, anchors)
+        both = with_subjects(prompts, single + composed, torch.cat([spread, spread]))
+    alone, other = both[:count], both[count:]
     shift = here.places.int().argmax(1) - person.places.int().argmax(1)  # (B,)
     length = here.context.shape[1]
     wanted = (torch.arange(length, device=shift.device) - shift[:, None]).clamp(0, length - 1)  # (B, T)
     index = wanted[..., None].expand_as(person.context)
     moved = (person.context.gather(1, index), alone.context.gather(1, index))
-    ends = [_end(prompts, text, subjects.shape[1]) for text in composed]
+    ends = [_end(prompts, text, positions) for text in composed]
     starts = here.places.int().argmax(1)
     behind = _within(starts, torch.tensor(ends, device=starts.device), length)
     weight = torch.where(here.places, 1.0, COMPOSED_WEIGHT) * behind

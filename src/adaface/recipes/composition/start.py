@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adaface.recipes.base.denoising import Denoiser
-from adaface.recipes.base.predictions import noise_of
+from adaface.recipes.base.predictions import ddim_step
 
 LARGE, POWER = 0.1, 0.35  # share of the picture above which a face is made smaller, and how fast
 
@@ -30,22 +30,19 @@ def primed(
 ) -> Tensor:
     """Clean latents (B, C, h, w) of a drawing that is cut short: DDIM, `steps` even ones, from pure noise.
 
-    contexts: (B, T, D) each; what the UNet says under them is mixed by `shares`, and guided away from what it
-    says under `empty` (1, T, D). The last prediction of clean latents counts.
+    contexts: (B, T, D) each; what the UNet says under them, guided away from what it says under `empty` (1,
+    T, D), is mixed by `shares`, whose sum is 1. The last prediction of clean latents counts.
     """
-    kind, alphas = denoiser.prediction_type, denoiser.alphas
+    used = [(context, share) for context, share in zip(contexts, shares, strict=True) if share]
     levels = torch.linspace(denoiser.steps - 1, 0, steps + 1).round().long().tolist()[:-1]
-    empty = empty.expand(len(noise), -1, -1)
-    latents = clean = noise
-    for place, level in enumerate(levels):
+    alphas = [denoiser.alphas[level] for level in levels]
+    latents = noise
+    for level, now, then in zip(levels, alphas, [*alphas[1:], torch.ones_like(alphas[0])], strict=True):
         timesteps = torch.full((len(latents),), level, device=latents.device)
-        guess = guided(denoiser, latents, timesteps, contexts, shares, empty, guidance)
-        clean = denoiser.clean(latents, guess, timesteps)
-        if place + 1 < len(levels):
-            spare = noise_of(kind, latents, guess, alphas[timesteps])
-            then = alphas[levels[place + 1]]
-            latents = then.sqrt() * clean + (1 - then).sqrt() * spare
-    return clean
+        under = guided(denoiser, latents, timesteps, [context for context, _ in used], empty, guidance)
+        mixed = torch.stack([share * one for one, (_, share) in zip(under, used, strict=True)]).sum(0)
+        latents = ddim_step(denoiser.prediction_type, latents, mixed, now, then)
+    return latents
 
 
 @torch.no_grad()
@@ -54,19 +51,21 @@ def guided(
     noisy: Tensor,
     timesteps: Tensor,
     contexts: Sequence[Tensor],
-    shares: Sequence[float],
     empty: Tensor,
     guidance: float,
-) -> Tensor:
-    """What the UNet says of noisy latents (B, C, h, w) under mixed contexts, away from an empty one."""
-    used = [(context, share) for context, share in zip(contexts, shares, strict=True) if share]
-    count = len(used) + 1
+) -> list[Tensor]:
+    """What the UNet says of noisy latents (B, C, h, w) under each context, away from an empty one (1, T, D).
+
+    One pass for all of them: what it says under the empty context is asked once.
+    """
+    count = len(contexts) + 1
     said = denoiser.predict(
-        noisy.repeat(count, 1, 1, 1), timesteps.repeat(count), torch.cat([*(c for c, _ in used), empty])
+        noisy.repeat(count, 1, 1, 1),
+        timesteps.repeat(count),
+        torch.cat([*contexts, empty.expand(len(noisy), -1, -1)]),
     )
     *under, without = said.float().chunk(count)
-    mixed = torch.stack([share * one for one, (_, share) in zip(under, used, strict=True)]).sum(0)
-    return without + guidance * (mixed - without)
+    return [without + guidance * (one - without) for one in under]
 
 
 def on_noise(latents: Tensor, face: Tensor, noise: Tensor, shrink: Tensor, share: Tensor) -> Tensor:

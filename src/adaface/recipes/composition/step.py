@@ -8,7 +8,7 @@ docs/method.md.
 import copy
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +22,7 @@ from adaface.face.recognize import SFACE
 from adaface.losses.feature_delta import delta_target
 from adaface.losses.prompt_delta import prompt_delta
 from adaface.pipelines.recognition import recognizer_name
+from adaface.recipes.base.chance import derived, next_levels, normal, uniform
 from adaface.recipes.base.denoising import SUBJECT
 from adaface.recipes.base.drawn import landmarks_in
 from adaface.recipes.base.models import Models
@@ -35,8 +36,6 @@ from adaface.recipes.composition.judge import Judge, verdict
 from adaface.recipes.composition.prompts import Four, four_prompts, no_words, side_by_side, with_words
 from adaface.recipes.composition.start import guided, on_noise, primed
 from adaface.recipes.composition.terms import Seen, layer_terms, over_layers, seen
-from adaface.recipes.identity.noise import derived, normal, uniform
-from adaface.recipes.identity.rollout import next_levels
 from adaface.text.tokens import piece_ids
 from adaface.training.plan import Coin, StepPlan, sample_generator
 
@@ -56,6 +55,10 @@ class Start:
     noise: Tensor
     timesteps: Tensor
     teaches: Tensor
+
+    def __getitem__(self, rows: Tensor) -> "Start":
+        """The same of some of the samples."""
+        return Start(*(getattr(self, each.name)[rows] for each in fields(self)))
 
 
 class Compose(Step):
@@ -94,10 +97,17 @@ class Compose(Step):
         return {name: part for name, part in parts.items() if part is not None}
 
     def coins(self, step: int, generator: Generator, share: float) -> dict[str, Coin]:
-        """From what it begins, and how many denoising steps."""
+        """From what it begins, how many denoising steps, and whether the filter bars samples.
+
+        Plans of validation (no step of the run: below 1) begin with the photo, denoise once and bar none: a
+        drawing and the filter follow the encoder, so that losses of two encoders would be of other pictures.
+        """
+        validating = step < 1
         primed = float(torch.rand((), generator=generator)) < self.own.primed
         count = int(torch.randint(1, self.own.denoising + 1, (1,), generator=generator))
-        return {"primed": primed, "denoising": count, "progress": share}
+        if validating:
+            primed, count = False, 1
+        return {"primed": primed, "denoising": count, "progress": share, "filtered": not validating}
 
     def __call__(self, plan: StepPlan, batch: Batch) -> dict[str, Tensor]:
         """The four prompts, a start that a teacher is sure of, and the terms at each denoising step."""
@@ -107,25 +117,30 @@ class Compose(Step):
         four = four_prompts(self.models.denoiser.prompts, said, batch.words, anchors, subjects)
         terms: dict[str, Tensor] = {}
         if weights.words:
-            terms["words"] = weights.words * self.words(said, batch, anchors, subjects)
+            terms["words"] = weights.words * self.words(said, batch, four)
         with torch.no_grad():
             start = self.start(plan, batch, said, four)
-        for name, values in self.denoised(batch, four, start, count).items():
-            terms[name] = getattr(weights, name) * (values * start.teaches).mean()
+        taught = start.teaches.nonzero()[:, 0]
+        found = self.denoised(batch, taught, four[taught], start[taught], count) if len(taught) else {}
+        for name in self.own.weights.of_pictures:
+            # where nobody teaches, a gradient of nothing: the terms of a step have their names in any case
+            values = found.get(name, 0 * subjects.sum())
+            terms[name] = getattr(weights, name) * values.sum() / len(batch)
         return {f"compose_{name}": value for name, value in terms.items()}
 
     def rows_of(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The person's rows (B, K, D) for the composed and, mostly as they were at the start, the single."""
         models, share = self.models, self.own.anchor
-        subjects = models.subjects(batch.id_embeddings)
         with torch.no_grad():
-            before: Tensor = self.anchor(models.prompter(batch.id_embeddings), id_scale=1.0)
+            id_prompt = models.prompter(batch.id_embeddings)
+            before: Tensor = self.anchor(id_prompt, id_scale=1.0)
+        subjects: Tensor = models.encoder(id_prompt, id_scale=1.0)
         return subjects, share * before + (1 - share) * subjects
 
-    def words(self, said: Sequence[Composition], batch: Batch, anchors: Tensor, subjects: Tensor) -> Tensor:
+    def words(self, said: Sequence[Composition], batch: Batch, four: Four) -> Tensor:
         """The prompt delta loss, a scalar; it needs no picture, so that no filter bars it."""
         prompts = self.models.denoiser.prompts
-        features, weight = side_by_side(prompts, said, batch.words, anchors, subjects)
+        features, weight = side_by_side(prompts, said, batch.words, four)
         single, composed, class_single, class_composed = features
         return prompt_delta(single, composed, class_single, class_composed, weight).mean()
 
@@ -133,16 +148,18 @@ class Compose(Step):
 
     def start(self, plan: StepPlan, batch: Batch, said: Sequence[Composition], four: Four) -> Start:
         """The candidate that teaches best, of each sample."""
-        tries = [self.candidate(plan, batch, four, k) for k in range(max(1, self.own.candidates))]
-        if self.judge is None:
-            return tries[0]
-        single = self.judge.texts([_words(c.single, w) for c, w in zip(said, batch.words, strict=True)])
-        composed = self.judge.texts([_words(c.composed, w) for c, w in zip(said, batch.words, strict=True)])
+        drawn = self.drawing(batch, four) if plan.coins["primed"] else None
+        if self.judge is None or not plan.coins["filtered"]:
+            return self.candidate(plan, batch, drawn, 0)
+        tries = [self.candidate(plan, batch, drawn, k) for k in range(self.own.candidates)]
+        pairs = list(zip(said, batch.words, strict=True))
+        texts = [_words(c.single, w) for c, w in pairs] + [_words(c.composed, w) for c, w in pairs]
+        single, composed = self.judge.texts(texts).chunk(2)
         scores = []
         for one in tries:
             student, teacher = (self.judge.pictures(p) for p in self.shown(four, one))
-            pairs = ((teacher, composed), (teacher, single), (student, composed))
-            scores.append(torch.stack([(picture * text).sum(-1) for picture, text in pairs]))
+            compared = ((teacher, composed), (teacher, single), (student, composed))
+            scores.append(torch.stack([(picture * text).sum(-1) for picture, text in compared]))
         teacher, plain, student = torch.stack(scores, -1)  # (B, N) each
         judged = verdict(teacher, plain, student, level=self.own.level, margin=self.own.margin)
         rows = torch.arange(len(batch), device=judged.best.device)
@@ -152,26 +169,30 @@ class Compose(Step):
         )
         return Start(clean, noise, timesteps, judged.teaches)
 
-    def candidate(self, plan: StepPlan, batch: Batch, four: Four, which: int) -> Start:
-        """A start, all of whose chance is the sample's own."""
+    def candidate(self, plan: StepPlan, batch: Batch, drawn: Tensor | None, which: int) -> Start:
+        """A start, all of whose chance is the sample's own. drawn: what it begins with in place of photos."""
         seeds, shape = derived(batch.seeds, 100 + which), batch.noise.shape[1:]
         noise = normal(derived(seeds, _NOISE), *shape).to(batch.noise)
-        (low, high) = self.own.levels if plan.coins["primed"] else self.own.photo_levels
+        (low, high) = self.own.photo_levels if drawn is None else self.own.levels
         where = uniform(derived(seeds, _LEVEL), 1)[:, 0].to(batch.noise)
         count = self.models.denoiser.steps
         timesteps = ((low + (high - low) * where) * count).long().clamp_max(count - 1)
-        if plan.coins["primed"]:
-            clean = self.drawing(four, normal(derived(seeds, _PRIME), *shape).to(batch.noise))
-        else:
+        clean = drawn
+        if clean is None:
             other = normal(derived(seeds, _PRIME), *shape).to(batch.noise)
             shrink, share = uniform(derived(seeds, _SHAPE), 2).to(batch.noise).unbind(-1)
             least = NOISE_SHARE[0] + (NOISE_SHARE[1] - NOISE_SHARE[0]) * float(plan.coins["progress"])  # type: ignore[arg-type]
             amount = least * (0.8 + 0.4 * share)
             clean = on_noise(batch.latents, batch.foreground, other, shrink, amount)
-        return Start(clean, noise, timesteps, torch.ones(len(batch), device=noise.device))
+        return Start(clean, noise, timesteps, torch.ones(len(batch), dtype=torch.bool, device=noise.device))
 
-    def drawing(self, four: Four, noise: Tensor) -> Tensor:
-        """Clean latents of a drawing that is cut short, of the class with a touch of the person."""
+    def drawing(self, batch: Batch, four: Four) -> Tensor:
+        """Clean latents of a drawing that is cut short, of the class with a touch of the person.
+
+        One for all candidates, which differ by noise and level: drawing takes longer than all else that is
+        done to choose among them.
+        """
+        noise = normal(derived(batch.seeds, _PRIME), *batch.noise.shape[1:]).to(batch.noise)
         share = self.own.prime_subject
         contexts = (four.subject_composed.context, four.class_composed.context)
         return primed(
@@ -188,23 +209,25 @@ class Compose(Step):
         """Pictures (B, 3, S, S) that the composed prompts make of a start: the person's, and the class's."""
         denoiser, timesteps = self.models.denoiser, start.timesteps
         noisy = denoiser.noisy(start.clean, start.noise, timesteps)
-        empty = self.empty.expand(len(noisy), -1, -1)
-        clean = []
-        for spoken in (four.subject_composed, four.class_composed):
-            said = guided(denoiser, noisy, timesteps, [spoken.context], [1.0], empty, self.guidance)
-            clean.append(denoiser.clean(noisy, said, timesteps))
-        one, other = self.decoded(torch.cat(clean)).chunk(2)
-        return one, other
+        contexts = (four.subject_composed.context, four.class_composed.context)
+        said = guided(denoiser, noisy, timesteps, contexts, self.empty, self.guidance)
+        clean = [denoiser.clean(noisy, one, timesteps) for one in said]
+        person, common = denoiser.decode(torch.cat(clean)).chunk(2)
+        return person, common
 
     # what is asked
 
-    def denoised(self, batch: Batch, four: Four, start: Start, count: int) -> dict[str, Tensor]:
-        """Terms (B,) by name, means over `count` denoising steps; each branch keeps to its own latents.
+    def denoised(
+        self, batch: Batch, taught: Tensor, four: Four, start: Start, count: int
+    ) -> dict[str, Tensor]:
+        """Terms (R,) by name, means over `count` denoising steps; each branch keeps to its own latents.
 
-        A sample in whose single picture no face is found has only its likeness to answer for: the others
-        would make the class of all of it.
+        taught: (R,), the rows of the batch that `four` and `start` are of; the others count nothing, so that
+        nothing is computed for them. A sample in whose single picture no face is found has only its likeness
+        to answer for: the others would make the class of all of it.
         """
         denoiser, noise, timesteps = self.models.denoiser, start.noise, start.timesteps
+        own = [batch.seeds[row] for row in taught.tolist()]
         clean = Branches(*[start.clean] * 4)
         found: list[dict[str, Tensor]] = []
         for step in range(count):
@@ -216,12 +239,12 @@ class Compose(Step):
             shown = self.layer_terms(layers, face) | self.target_term(said, face)
             found.append({name: values * (face.amax((1, 2, 3)) > 0) for name, values in shown.items()})
             if step + 1 < count:
-                seeds = derived(derived(batch.seeds, _NEXT), step)
+                seeds = derived(derived(own, _NEXT), step)
                 timesteps = next_levels(timesteps, uniform(seeds, 1)[:, 0].to(noise), count)
                 noise = normal(derived(seeds, 1), *noise.shape[1:]).to(noise)
                 clean = Branches(*(one.detach() for one in clean))
         terms = {name: torch.stack([one[name] for one in found]).mean(0) for name in found[0]}
-        return terms | self.identity_term(batch, clean.composed)
+        return terms | self.identity_term(batch.faces[taught], own, clean.composed)
 
     def said(
         self, four: Four, noisy: "Branches", timesteps: Tensor
@@ -260,27 +283,20 @@ class Compose(Step):
         wanted = delta_target(said.single, said.class_single, said.class_composed, face)
         return {"target": (said.composed - wanted).square().mean((1, 2, 3))}
 
-    def identity_term(self, batch: Batch, clean: Tensor) -> dict[str, Tensor]:
-        """How unlike the person the composed picture is, (B,)."""
+    def identity_term(self, faces: Tensor, seeds: Sequence[int], clean: Tensor) -> dict[str, Tensor]:
+        """How unlike the persons (R, D_id) the composed pictures are, (R,). seeds: of the samples."""
         if self.recognizer is None:
             return {}
-        pictures, seeds = self.decoded(clean), derived(batch.seeds, _FACE)
-        return {"identity": unlike(self.recognizer, pictures, batch.faces, self.mean_face, seeds)}
+        pictures = self.models.denoiser.decode(clean)
+        return {"identity": unlike(self.recognizer, pictures, faces, self.mean_face, derived(seeds, _FACE))}
 
     @torch.no_grad()
     def face(self, clean: Tensor) -> Tensor:
         """Where the face is in the person's single picture: (B, 1, h, w) in 0..1."""
-        pictures = self.decoded(clean)
+        pictures = self.models.denoiser.decode(clean)
         landmarks, rows = landmarks_in(pictures)
         size, side = pictures.shape[-1], (clean.shape[-2], clean.shape[-1])
         return face_places(landmarks, rows, len(clean), size, side).to(clean.device)
-
-    def decoded(self, latents: Tensor) -> Tensor:
-        """Latents (B, C, h, w) at the UNet's scale -> pictures (B, 3, S, S), about -1..1, in float32."""
-        vae = self.models.denoiser.vae
-        shift = getattr(vae.config, "shift_factor", None) or 0.0
-        pictures: Tensor = vae.decode((latents / vae.config.scaling_factor + shift).to(vae.dtype)).sample
-        return pictures.float()
 
 
 class Branches(NamedTuple):
