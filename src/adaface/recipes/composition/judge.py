@@ -25,6 +25,9 @@ from adaface.text.folder import load_tokenizer
 class Judge:
     """A CLIP model over batches of pictures as tensors."""
 
+    # `adaface.evaluation.text_match.ClipScorer` does the same for image files. Recipes and evaluation stand on
+    # one floor and do not import each other; a test holds the two together.
+
     def __init__(
         self,
         model: CLIPModel,
