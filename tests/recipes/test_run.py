@@ -232,6 +232,11 @@ def test_a_setting_for_which_a_done_run_has_no_step_left_is_told(whole, setting,
         resume(whole, ONE, over(**setting))
 
 
+def test_a_run_whose_time_is_over_is_told_to_take_more_of_it(whole):
+    with pytest.raises(ConfigError, match=r"loop.steps=9, loop.seconds=0.001: .* \(loop.seconds=\d+\)"):
+        resume(whole, ONE, over(loop={"steps": 9, "seconds": 0.001}))
+
+
 def test_a_done_run_is_still_done_on_another_place(whole, tmp_path):
     assert resume(copied(whole, tmp_path), ONE, over(workers=1, tensorboard="false", batch=4)).finished
 

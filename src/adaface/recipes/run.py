@@ -142,9 +142,11 @@ def _check_counts(run: Path, config: TrainConfig) -> None:
         return
     state, loop = checkpoint.read_state(newest), config.loop
     if state.step >= loop.steps or state.seconds >= loop.seconds:
+        by_steps = state.step >= loop.steps
+        longer = f"loop.steps={2 * state.step}" if by_steps else f"loop.seconds={2 * state.seconds + 1:.0f}"
         raise ConfigError(
             f"{', '.join(changed)}: {run} is done after {state.step} steps, and no step is left for that. "
-            f"Let it go on longer (loop.steps={2 * state.step}), or begin a new run from its weights: "
+            f"Let it go on longer ({longer}), or begin a new run from its weights: "
             f"init_from={run}"
         )
 
