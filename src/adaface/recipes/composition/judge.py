@@ -25,7 +25,7 @@ from adaface.text.folder import load_tokenizer
 class Judge:
     """A CLIP model over batches of pictures as tensors."""
 
-    # `adaface.evaluation.text_match.ClipScorer` does the same for image files. Recipes and evaluation stand on
+    # `adaface.evaluation.text_match.ClipScorer` does so for image files. Recipes and evaluation stand on
     # one floor and do not import each other; a test holds the two together.
 
     def __init__(
