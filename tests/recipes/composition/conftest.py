@@ -34,7 +34,7 @@ def settings(tiny_stack, faces, grammar_file):
         own = {"grammar": str(grammar_file), "prime_steps": 2, "level": -3.0, "margin": -3.0}
         given = {
             "stack": str(tiny_stack), "data": str(faces), "batch": 3, "validation": 3, "device": "cpu",
-            "samples": {"people": 0}, "workers": 0, "compose_every": 1, "loop": loop,
+            "samples": {"people": 0}, "workers": 0, "compose_every": 1, "frozen": "fp32", "loop": loop,
             "compose": own | (compose or {}),
         }  # fmt: skip
         return read_config("distill-composition", Layer("test", given | values))
