@@ -11,7 +11,7 @@ from adaface.mini import models
 from adaface.mini.config import PRESETS, preset
 from adaface.mini.recipes.base import HIDES, between
 from adaface.mini.recipes.clip import ClipConfig, ClipRecipe
-from adaface.mini.recipes.encoder import FILL, EncoderRecipe, WordsRecipe
+from adaface.mini.recipes.encoder import FILL, TEMPLATES, EncoderRecipe, WordsRecipe
 from adaface.mini.recipes.latents import LatentSet, World, cache
 from adaface.mini.recipes.vae import VaeRecipe
 from adaface.mini.world.facts import ACCESSORIES
@@ -183,6 +183,38 @@ def test_the_encoder_sees_the_losses_of_faces_when_asked_to(smoke_build):
     assert set(recipe.step(torch.Generator().manual_seed(0))) == {"distill", "identity", "drawn"}
     recipe.config = dataclasses.replace(step, identity_weight=0.0, drawn_weight=0.0)
     assert set(recipe.step(torch.Generator().manual_seed(0))) == {"distill"}
+
+
+def test_the_encoder_learns_from_people_between_two_except_where_the_identity_loss_reads_photos(smoke_build):
+    base = smoke_build.base_recipe(identity=True)
+    step = dataclasses.replace(
+        smoke_build.config.encoder_step,
+        batch=12, between_share=1.0, id_noise=0.0, identity_weight=1.0, identity_pictures=2,
+    )  # fmt: skip
+    recipe = EncoderRecipe(smoke_build_encoder(smoke_build), base, step)
+    rows, ids = recipe.draw(torch.Generator().manual_seed(0))
+    assert_close(ids[:4], base.data.ids[rows[:4]])
+    kept = (ids * base.data.ids[rows]).sum(-1)[4:]
+    assert (kept > 0.5).all() and (kept < 1 - 1e-4).any()
+
+
+def test_half_of_what_the_encoder_draws_is_plain_and_half_a_scene(smoke_build, monkeypatch):
+    base = smoke_build.base_recipe(identity=True)
+    step = dataclasses.replace(smoke_build.config.encoder_step, batch=8, drawn_pictures=5, drawn_weight=2.0)
+    recipe = EncoderRecipe(smoke_build_encoder(smoke_build), base, step)
+    told, asked = [], []
+    monkeypatch.setattr(recipe, "scene", lambda generator: "a scene with {}")
+    fill = recipe.fill
+    monkeypatch.setattr(recipe, "fill", lambda text, rows: told.append(text) or fill(text, rows))
+
+    def likeness(context, ids, generator):
+        asked.append(len(ids))
+        return torch.tensor(float(len(asked)))
+
+    monkeypatch.setattr(base, "drawn", likeness)
+    terms = recipe.step(torch.Generator().manual_seed(0))
+    assert asked == [3, 2] and told[-1] == "a scene with {}" and told[-2] in TEMPLATES
+    assert float(terms["drawn"]) == pytest.approx(2.0 * (3 / 5 * 1 + 2 / 5 * 2))
 
 
 class Echo:

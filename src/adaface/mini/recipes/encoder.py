@@ -13,7 +13,7 @@ from PIL.Image import Image
 from torch import Generator, Tensor, nn
 
 from adaface.encoder.inverse import AdaFaceEncoder
-from adaface.mini.recipes.base import BaseRecipe, some_of
+from adaface.mini.recipes.base import BaseRecipe, between, some_of
 from adaface.mini.recipes.sampling import contact_sheet, decode, sample
 from adaface.mini.world.captions import describe
 from adaface.mini.world.look import CODES, GROUPS
@@ -36,6 +36,7 @@ class EncoderConfig:
 
     batch: int = 32
     id_noise: float = 0.3  # most relative noise on an ID embedding, drawn for each
+    between_share: float = 0.6  # of the people lie between two of the data: nobody to learn by heart
     identity_weight: float = 0.0  # of the identity loss on the student's decoded predictions
     identity_pictures: int = 6  # a step
     drawn_weight: float = 0.0  # of the likeness of what the student draws from noise
@@ -45,6 +46,11 @@ class EncoderConfig:
     def reads_faces(self) -> bool:
         """Whether a recogniser is needed."""
         return bool(self.identity_weight or self.drawn_weight)
+
+    @property
+    def own(self) -> int:
+        """How many samples of a batch show whom they are of: those that the identity loss may read."""
+        return min(self.batch, 2 * self.identity_pictures) if self.identity_weight else 0
 
 
 @dataclass
@@ -62,10 +68,16 @@ class EncoderRecipe:
             module.requires_grad_(False)
 
     def draw(self, generator: Generator) -> tuple[Tensor, Tensor]:
-        """Rows of plain photos (B,), and ID embeddings near theirs (B, D_id)."""
+        """Rows of plain photos (B,), and ID embeddings (B, D_id): near the photos' own in the samples that
+        the identity loss may read; of people between two in a share of the rest.
+        """
         base, config = self.base, self.config
-        rows = base.plain[torch.randint(len(base.plain), (config.batch,), generator=generator)]
+        rows, others = (
+            base.plain[torch.randint(len(base.plain), (config.batch,), generator=generator)] for _ in "ab"
+        )
         ids = base.data.ids[rows]
+        mixed = between(ids, base.data.ids[others], config.between_share, generator)
+        ids = torch.cat([ids[: config.own], mixed[config.own :]])
         spread = config.id_noise * torch.rand(len(ids), 1, generator=generator) / ids.shape[-1] ** 0.5
         ids = F.normalize(ids + spread * torch.randn(ids.shape, generator=generator), dim=-1)
         return rows, ids.to(base.device)
@@ -86,6 +98,7 @@ class EncoderRecipe:
         guess = base.unet(noisy, timesteps, self.fill(_pick(TEMPLATES, generator), subject)).sample.float()
         terms = {"distill": F.mse_loss(guess, target.float())}
         low, high = base.config.identity_times
+        share = share[: self.config.own]
         some = ((share > low) & (share < high)).nonzero()[: self.config.identity_pictures, 0]
         if self.config.identity_weight and base.recognizer is not None and len(some):
             predicted = base.clean(noisy[some], guess[some], timesteps[some])
@@ -93,14 +106,21 @@ class EncoderRecipe:
                 predicted, rows[some], base.recognizer
             )
         if self.config.drawn_weight:
-            count = self.config.drawn_pictures
-            context = self.fill(self.anywhere(generator), subject[:count])
-            terms["drawn"] = self.config.drawn_weight * base.drawn(context, ids[:count], generator)
+            count = min(len(ids), self.config.drawn_pictures)
+            drawn = zip(
+                subject[-count:].split(-(-count // 2)), ids[-count:].split(-(-count // 2)), strict=True
+            )
+            templates = (_pick(TEMPLATES, generator), self.scene(generator))
+            likeness = [
+                len(whose) / count * base.drawn(self.fill(text, rows), whose, generator)
+                for text, (rows, whose) in zip(templates, drawn, strict=False)
+            ]
+            terms["drawn"] = self.config.drawn_weight * torch.stack(likeness).sum()
         return terms
 
-    def anywhere(self, generator: Generator) -> str:
-        """A plain template, or as often a scene of the world in which a face is to be seen."""
-        if torch.rand(1, generator=generator) < 0.5 or not len(self.base.scenes):
+    def scene(self, generator: Generator) -> str:
+        """A scene of the world in which a face is to be seen; a plain template if there is none."""
+        if not len(self.base.scenes):
             return _pick(TEMPLATES, generator)
         row = int(_pick_row(self.base.scenes, generator))
         return describe(self.base.data.facts, row, "{}")
