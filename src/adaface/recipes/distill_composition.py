@@ -69,6 +69,10 @@ class CompositionStep(Step):
         drawn = ", from a drawing" if coins.get("primed") else ""
         return f"{coins[KIND]}, denoising steps: {count}{drawn}"
 
+    def dearest(self, plan: StepPlan) -> StepPlan:
+        """As the step has it: a filter that bars nobody."""
+        return self.steps[str(plan.coins[KIND])].dearest(plan)
+
     def __call__(self, plan: StepPlan, batch: Batch) -> dict[str, Tensor]:
         """The terms of the step that it is."""
         return self.steps[str(plan.coins[KIND])](plan, batch)

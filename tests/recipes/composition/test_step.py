@@ -272,6 +272,18 @@ def test_each_kind_of_step_has_a_name(recipe):
     assert made == {"compose, denoising steps: 2", "compose, denoising steps: 2, from a drawing"}
 
 
+def test_memory_is_counted_as_if_the_filter_barred_nobody(opened):
+    strict = opened(compose={"weights": NONE | {"target": 1.0}, "level": 3.0})
+    plan = plan_of(strict, denoising=1)
+    asked = []
+    predict = strict.models.denoiser.predict
+    strict.models.denoiser.predict = lambda noisy, *rest: asked.append(len(noisy)) or predict(noisy, *rest)
+    dearest = strict.dearest(plan)
+    strict.loss(dearest, Part())
+    assert asked[-1] == len(plan.rows)  # of gradients; the filter would have barred all
+    assert strict.kind(dearest) == strict.kind(plan)
+
+
 def test_validation_says_the_same_twice(opened):
     recipe = opened(compose={"weights": NONE | {"words": 1.0, "target": 1.0}, "candidates": 0})
     assert recipe.validate() == recipe.validate()

@@ -69,6 +69,10 @@ class Step(ABC):
         """What kind of step a plan is of, in words: steps of one kind take alike in memory and time."""
         return "step"
 
+    def dearest(self, plan: StepPlan) -> StepPlan:
+        """The plan with which a step of its kind takes the most memory, whatever its samples are."""
+        return plan
+
     @abstractmethod
     def __call__(self, plan: StepPlan, batch: Batch) -> dict[str, Tensor]:
         """Named scalar terms, weighted, each a mean over the batch's samples; their sum is minimised."""
@@ -108,6 +112,10 @@ class PhotoRecipe:
     def kind(self, plan: StepPlan) -> str:
         """The kind of a plan's step, in words."""
         return self.step.kind(plan)
+
+    def dearest(self, plan: StepPlan) -> StepPlan:
+        """A plan of the same kind that takes the most memory."""
+        return self.step.dearest(plan)
 
     def prepare(self, plan: StepPlan, part: Part) -> None:
         """Begin to read the samples in the background."""

@@ -8,7 +8,7 @@ docs/method.md.
 import copy
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -108,6 +108,10 @@ class Compose(Step):
         if validating:
             primed, count = False, 1
         return {"primed": primed, "denoising": count, "progress": share, "filtered": not validating}
+
+    def dearest(self, plan: StepPlan) -> StepPlan:
+        """With all samples taught: those that the filter bars are left out of the UNet."""
+        return replace(plan, coins={**plan.coins, "filtered": False})
 
     def __call__(self, plan: StepPlan, batch: Batch) -> dict[str, Tensor]:
         """The four prompts, a start that a teacher is sure of, and the terms at each denoising step."""
