@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -157,9 +158,18 @@ def test_a_long_step_is_timed_once_and_short_ones_twice_after_a_first_one(monkey
     seconds, done = {"one": 0.2, "two": 0.4, "slow": 3.0}, []
     monkeypatch.setattr(estimates, "_timed", lambda recipe, plan, _: done.append(plan) or seconds[plan])
     plans = {"short": ["one", "two", "one"], "long": ["slow", "slow"]}
-    took = estimates._times(None, plans, None, lambda text: None)
+    took = estimates._times(None, plans, SimpleNamespace(ranks=ONE), lambda text: None)
     assert done == ["one", "one", "two", "slow"]
     assert took == {"short": pytest.approx(0.3), "long": 3.0}
+
+
+def test_all_processes_time_as_many_steps_as_the_slowest(monkeypatch):
+    """Each step waits for all of them: one that did a step more would wait for ever."""
+    done = []
+    monkeypatch.setattr(estimates, "_timed", lambda recipe, plan, _: done.append(plan) or 0.9)
+    slower = SimpleNamespace(ranks=SimpleNamespace(gather=lambda seconds: [seconds, 1.1]))
+    assert estimates._times(None, {"step": ["one", "two"]}, slower, lambda text: None) == {"step": 1.1}
+    assert done == ["one", "one"]  # the first one is not counted
 
 
 def test_what_is_done_is_told_before_it(settings, monkeypatch):
