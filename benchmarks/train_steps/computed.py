@@ -9,6 +9,7 @@ writes its matrix, nothing computed twice.
 import copy
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
@@ -159,13 +160,17 @@ def ours_composed(found: SimpleNamespace, batch: int) -> dict[str, float]:
     step.capture = Capture(found.unet, config.compose.layers)
     step.guidance, step.empty = 6.0, no_words(denoiser.prompts)
     rows = tuple(range(batch))
-    coins = {"primed": False, "denoising": 1, "progress": 0.0}
+    coins = {"primed": False, "denoising": 1, "progress": 0.0, "filtered": True}
     plan = StepPlan(step=1, rows=rows, seeds=rows, coins=coins)
     photos = photos_of(plan)
 
     def face(clean: Tensor) -> Tensor:
-        step.decoded(clean)  # the detector looks at it on the CPU
+        denoiser.decode(clean)  # the detector looks at it on the CPU
         return photos.weight
+
+    def begin(*given: Any) -> composition.Start:
+        """All samples teach: without numbers, the filter bars none."""
+        return replace(Compose.start(step, *given), teaches=torch.ones(batch, dtype=torch.bool))
 
     def once() -> None:
         torch.stack([term.float() for term in step(plan, photos).values()]).sum().backward()
@@ -173,7 +178,7 @@ def ours_composed(found: SimpleNamespace, batch: int) -> dict[str, float]:
 
     modules = [found.unet, found.vae, found.text_encoder, found.prompter, step.anchor, judge.model]
     pasted = patch.object(composition, "on_noise", lambda latents, *_: latents)
-    with pasted, patch.object(step, "face", face, create=True):
+    with pasted, patch.object(step, "face", face), patch.object(step, "start", begin):
         return told(counted(once, flash=True), weights(modules), found.encoder, batch, batch)
 
 

@@ -85,3 +85,13 @@ def test_both_of_the_original_s_steps_train_the_encoder(tmp_path):
         assert step() > 0
         moved = [not torch.equal(a, b) for a, b in zip(before, way.encoder.parameters(), strict=True)]
         assert sum(moved) > 0.8 * len(moved)
+
+
+@pytest.mark.slow
+def test_our_compositional_step_is_computed_from_shapes_alone():
+    """With SD-1.5's sizes, and a UNet that is asked for the gradients of every sample."""
+    from train_steps.computed import ours_composed, parts
+
+    one, two = (ours_composed(parts(), batch) for batch in (1, 2))
+    assert one["tflop_an_image"] == pytest.approx(two["tflop_an_image"], rel=0.02)
+    assert one["activations_gb"] < two["activations_gb"]

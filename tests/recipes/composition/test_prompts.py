@@ -101,7 +101,7 @@ def test_a_class_word_has_its_article(words, told):
 
 def test_each_position_stands_beside_its_counterpart(prompts):
     subject = rows()
-    features, _ = side_by_side(prompts, TWO, WORDS, four_of(prompts, subject, subject))
+    features, _ = side_by_side(prompts, TWO, WORDS, four_of(prompts, subject, subject), 16)
     single, composed, class_single, class_composed = features
     here = with_subjects(prompts, [c.composed for c in TWO], subject)
     alone = with_subjects(prompts, [c.single for c in TWO], subject)
@@ -115,14 +115,14 @@ def test_each_position_stands_beside_its_counterpart(prompts):
 
 
 def test_the_person_counts_most_then_the_composition_s_words_and_nothing_else(prompts):
-    _, weight = side_by_side(prompts, TWO, WORDS, four_of(prompts, rows(), rows()))
+    _, weight = side_by_side(prompts, TWO, WORDS, four_of(prompts, rows(), rows()), 16)
     assert weight[0].tolist() == [0.0] * 5 + [1.0] * 16 + [COMPOSED_WEIGHT] * 3 + [0.0] * 40
     assert weight[1].tolist() == [0.0] + [1.0] * 16 + [COMPOSED_WEIGHT] * 7 + [0.0] * 40
 
 
 def test_gradients_reach_the_person_s_rows_and_no_class(prompts):
     subject = rows().requires_grad_()
-    features, _ = side_by_side(prompts, TWO, WORDS, four_of(prompts, subject, subject))
+    features, _ = side_by_side(prompts, TWO, WORDS, four_of(prompts, subject, subject), 16)
     assert [feature.requires_grad for feature in features] == [True, True, False, False]
     features[1].square().sum().backward()
     assert subject.grad.abs().min(-1).values.max() > 0

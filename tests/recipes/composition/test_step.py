@@ -121,6 +121,23 @@ def test_samples_whose_teacher_is_no_good_teach_nothing_but_words(opened):
     assert gradients(recipe, plan_of(recipe)).isfinite().all()
 
 
+def test_where_nobody_teaches_all_that_is_trained_has_a_gradient_of_nothing(opened):
+    """Processes that teach wait for the gradients of one that does not."""
+    recipe = opened(compose={"weights": NONE | {"target": 1.0, "identity": 1.0}, "level": 3.0})
+    terms = recipe.loss(plan_of(recipe), Part())
+    assert set(terms) == {"compose_target", "compose_identity"}
+    nothing = gradients(recipe, plan_of(recipe))
+    taught = gradients(recipe, plan_of(recipe, filtered=False))
+    assert len(nothing) == len(taught) and not nothing.any() and taught.any()
+
+
+def test_words_alone_need_no_picture(opened, monkeypatch):
+    recipe = opened(compose={"weights": NONE | {"words": 1.0}})
+    monkeypatch.setattr(recipe.models.denoiser, "predict", None)
+    monkeypatch.setattr(recipe.models.denoiser, "decode", None)
+    assert set(recipe.loss(plan_of(recipe, primed=True), Part())) == {"compose_words"}
+
+
 def test_a_sample_that_does_not_teach_is_left_out_of_the_work_and_counts_nothing_but_words(
     recipe, monkeypatch
 ):

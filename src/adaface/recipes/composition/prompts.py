@@ -108,26 +108,26 @@ def side_by_side(
     compositions: Sequence[Composition],
     words: Sequence[str],
     four: Four,
+    count: int,
 ) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor], Tensor]:
     """Features (B, T, D) of the four prompts, each position beside its counterpart, and weights (B, T).
 
-    four: what the UNet reads; the person's prompts are not encoded anew. The single prompts are moved along
-    until the person stands where the composed ones have them. Weights: 1 for the person's places, 1/4 for a
-    composition's words behind them; what stands before them has read neither.
+    four: what the UNet reads; the person's prompts are not encoded anew. count: K. The single prompts are
+    moved along until the person stands where the composed ones have them. Weights: 1 for the person's places,
+    1/4 for a composition's words behind them; what stands before them has read neither.
     """
-    person, here, count = four.subject_single, four.subject_composed, len(compositions)
+    person, here = four.subject_single, four.subject_composed
     single, composed = [c.single for c in compositions], [c.composed for c in compositions]
-    positions = int(here.places[0].sum())  # K
-    spread = spread_words(prompts, words, positions)
+    spread = spread_words(prompts, words, count)
     with torch.no_grad():
         both = with_subjects(prompts, single + composed, torch.cat([spread, spread]))
-    alone, other = both[:count], both[count:]
+    alone, other = both[: len(single)], both[len(single) :]
     shift = here.places.int().argmax(1) - person.places.int().argmax(1)  # (B,)
     length = here.context.shape[1]
     wanted = (torch.arange(length, device=shift.device) - shift[:, None]).clamp(0, length - 1)  # (B, T)
     index = wanted[..., None].expand_as(person.context)
     moved = (person.context.gather(1, index), alone.context.gather(1, index))
-    ends = [_end(prompts, text, positions) for text in composed]
+    ends = [_end(prompts, text, count) for text in composed]
     starts = here.places.int().argmax(1)
     behind = _within(starts, torch.tensor(ends, device=starts.device), length)
     weight = torch.where(here.places, 1.0, COMPOSED_WEIGHT) * behind

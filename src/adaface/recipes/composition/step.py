@@ -122,14 +122,16 @@ class Compose(Step):
         terms: dict[str, Tensor] = {}
         if weights.words:
             terms["words"] = weights.words * self.words(said, batch, four)
-        with torch.no_grad():
-            start = self.start(plan, batch, said, four)
-        taught = start.teaches.nonzero()[:, 0]
-        found = self.denoised(batch, taught, four[taught], start[taught], count) if len(taught) else {}
-        for name in self.own.weights.of_pictures:
+        if weights.of_pictures:
+            with torch.no_grad():
+                start = self.start(plan, batch, said, four)
+            taught = start.teaches.nonzero()[:, 0]
             # where nobody teaches, a gradient of nothing: the terms of a step have their names in any case
-            values = found.get(name, 0 * subjects.sum())
-            terms[name] = getattr(weights, name) * values.sum() / len(batch)
+            found = dict.fromkeys(weights.of_pictures, 0 * subjects.sum())
+            if len(taught):
+                found = self.denoised(batch, taught, four[taught], start[taught], count)
+            for name in weights.of_pictures:
+                terms[name] = getattr(weights, name) * found[name].sum() / len(batch)
         return {f"compose_{name}": value for name, value in terms.items()}
 
     def rows_of(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -143,8 +145,8 @@ class Compose(Step):
 
     def words(self, said: Sequence[Composition], batch: Batch, four: Four) -> Tensor:
         """The prompt delta loss, a scalar; it needs no picture, so that no filter bars it."""
-        prompts = self.models.denoiser.prompts
-        features, weight = side_by_side(prompts, said, batch.words, four)
+        prompts, rows = self.models.denoiser.prompts, self.models.encoder.config.num_id_vectors
+        features, weight = side_by_side(prompts, said, batch.words, four, rows)
         single, composed, class_single, class_composed = features
         return prompt_delta(single, composed, class_single, class_composed, weight).mean()
 
