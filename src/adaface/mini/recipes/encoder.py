@@ -107,13 +107,11 @@ class EncoderRecipe:
             )
         if self.config.drawn_weight:
             count = min(len(ids), self.config.drawn_pictures)
-            drawn = zip(
-                subject[-count:].split(-(-count // 2)), ids[-count:].split(-(-count // 2)), strict=True
-            )
-            templates = (_pick(TEMPLATES, generator), self.scene(generator))
+            drawn = zip(subject[-count:].chunk(2), ids[-count:].chunk(2), strict=True)
+            texts = (_pick(TEMPLATES, generator), self.scene(generator))
             likeness = [
-                len(whose) / count * base.drawn(self.fill(text, rows), whose, generator)
-                for text, (rows, whose) in zip(templates, drawn, strict=False)
+                len(whose) / count * base.drawn(self.fill(text, said), whose, generator)
+                for text, (said, whose) in zip(texts, drawn, strict=False)  # of one sample there is no half
             ]
             terms["drawn"] = self.config.drawn_weight * torch.stack(likeness).sum()
         return terms
