@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from adaface.evaluation.statistics import interval
+from adaface.mini.evidence.bench import nearness_of
 from adaface.mini.evidence.table import FEWEST, Column, Figure, against, figures, markdown, mean_of, share_of
 
 MARGIN = Column("margin", "margin", "margin", "likeness")
@@ -46,6 +47,23 @@ def test_a_gap_that_is_not_there_cannot_be_closed():
     before, row = {"text": np.array([0.7, 0.7])}, {"text": np.array([0.8, 0.8])}
     change = against("before", row, before, {"text": np.array([0.6, 0.6])}, POSSIBLE, COLUMNS)
     assert change.closed == {}
+
+
+def test_of_a_gap_that_may_be_none_no_share_is_closed():
+    before, possible = np.linspace(0.0, 0.9, 10), {"text": np.ones(10)}
+    text = [column for column in COLUMNS if column.key == "text"]
+
+    def closed(words):
+        change = against("", {"text": before + 0.1}, {"text": before}, {"text": words}, possible, text)
+        return change.closed
+
+    assert closed(before + np.array([0.5, -0.4] * 5)) == {}  # 0.05 above on average, from -0.4 to 0.5
+    assert closed(before + np.array([0.25, 0.15] * 5))["text"].value == pytest.approx(0.5)
+
+
+def test_nearness_is_the_own_caption_s_cosine_minus_the_others_mean():
+    scores = np.array([[0.9, 0.1, 0.3], [0.2, 0.4, 0.2], [0.5, 0.1, 0.3]], dtype=np.float32)
+    np.testing.assert_allclose(nearness_of(scores), [0.7, 0.2, 0.0], atol=1e-6)
 
 
 def test_people_without_a_value_fall_out_of_both():

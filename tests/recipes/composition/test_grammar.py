@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from adaface.errors import ConfigError
+from adaface.mini.stack import SETTINGS
 from adaface.pipelines.stack import Stack
 from adaface.recipes.composition.grammar import grammar_of, known, read_grammar
 from adaface.training.config import Layer
@@ -126,6 +127,11 @@ def test_a_stack_may_bring_its_own():
 
 def test_without_one_the_grammar_of_its_name_counts():
     assert read_grammar("stack", stack("mini")) == read_grammar("mini", stack())
+
+
+def test_the_mini_stack_brings_the_grammar_of_its_name():
+    own = stack(compositions=SETTINGS["compositions"])
+    assert read_grammar("stack", own) == read_grammar("mini", own)
 
 
 def test_a_stack_without_any_is_told_what_to_name():

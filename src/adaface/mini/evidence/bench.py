@@ -26,6 +26,7 @@ from adaface.pipelines.stack import Stack
 
 CLIPS = {"clip": "", "clip_second": "_second"}  # role -> how its columns end
 MARGIN, COPY, FOUND, TEXT = "margin", "copy_paste", "found", "text"
+NEARNESS = f"{TEXT}_nearness"
 IN_SCENES = "scene_"  # how the columns of margin and found begin that are of scenes
 Tell = Callable[[str, int, int], None]
 Pictures = Sequence[Image.Image | None]
@@ -89,20 +90,25 @@ class Bench:
         return [n for n in self.cells.of(*kinds) if n in known]
 
     def _texts(self, pictures: Pictures, there: Sequence[int]) -> dict[str, Row]:
-        """Shares of pictures that choose their own caption; "text" is of seen and unseen scenes together."""
+        """Shares of pictures that choose their own caption, and how much nearer to it they are than to any.
+
+        Without a kind in their name they are of seen and unseen scenes together.
+        """
         found: dict[str, Row] = {}
         count, cells = len(self.people.given), self.cells.cells
         for end, clip in self.clips.items():
-            hits = np.full(len(cells), np.nan)
+            hits, nearer = np.full(len(cells), np.nan), np.full(len(cells), np.nan)
             for kind in SCENES:
                 some = self._some(there, kind)
                 if not some:
                     continue
                 images = [picture for n in some if (picture := pictures[n]) is not None]
-                hits[some] = hits_of(clip(images, [cells[n].caption for n in some]), self.seed)
+                scores = clip(images, [cells[n].caption for n in some])
+                hits[some], nearer[some] = hits_of(scores, self.seed), nearness_of(scores)
                 found[f"{TEXT}_{kind}{end}"] = by_person(hits, self.person, some, count)
             if some := self._some(there, *SCENES):
                 found[f"{TEXT}{end}"] = by_person(hits, self.person, some, count)
+                found[f"{NEARNESS}{end}"] = by_person(nearer, self.person, some, count)
         return found
 
     def _face_columns(self) -> list[Column]:
@@ -129,14 +135,18 @@ class Bench:
             f"share of pictures that choose their own caption among {CHOICES}, as a share of real composed "
             "ones'"
         )
-        by_end = {"": says, "_second": "the same by a CLIP that has only ever scored"}
+        nearer = (
+            "cosine to the own caption minus the mean one to the other pictures', as a share of real ones'"
+        )
+        second = {"": "", "_second": ", by a CLIP that has only ever scored"}
         return [
-            Column(f"{key}{end}", f"text, {what}{', second CLIP' if end else ''}", f"{key}{end}", by_end[end])
+            Column(f"{key}{end}", f"{what}{', second CLIP' if end else ''}", f"{key}{end}", how + second[end])
             for end in self.clips
-            for key, what in (
-                (f"{TEXT}_seen", "seen pairs"),
-                (f"{TEXT}_unseen", "unseen pairs"),
-                (TEXT, "both"),
+            for key, what, how in (
+                (f"{TEXT}_seen", "text, seen pairs", says),
+                (f"{TEXT}_unseen", "text, unseen pairs", says),
+                (TEXT, "text, both", says),
+                (NEARNESS, "text nearness", nearer),
             )
         ]
 
@@ -163,6 +173,16 @@ def open_bench(
     given, back = given_and_decoded(base.pipe.vae, people)
     photos = _composed(cells, people, stack, images_of(given), seed)
     return Bench(cells, people, analyzer, judges, clips, photos, images_of(back), seed)
+
+
+def nearness_of(scores: NDArray[np.float32]) -> Row:
+    """How much nearer each picture is to its own caption than to the others' on average: (N,), cosines.
+
+    scores: (N, N) of pictures and captions, a picture's own on the diagonal. It tells more of a small change
+    than whether the own caption comes first.
+    """
+    own, count = np.diag(scores).astype(np.float64), len(scores)
+    return own - (scores.sum(1) - own) / max(1, count - 1)
 
 
 def images_of(pictures: Tensor) -> list[Image.Image]:

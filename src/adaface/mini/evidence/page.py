@@ -84,7 +84,8 @@ def _shares(result: "Evidence") -> Iterator[str]:
     ]
     yield (
         "How much of the other row's margin is kept, and of its text gap to the class prompt closed. The "
-        "aims of stage 2 over stage 1 are 0.90 of the margin, and 0.40, better 0.70, of the gap."
+        "aims of stage 2 over stage 1 are 0.90 of the margin, and 0.40, better 0.70, of the gap. Empty where "
+        "that margin or gap is not surely above 0."
     )
     head = ["", "against", *(f"keeps of {c.title}" for c in kept), *(f"closes of {c.title}" for c in closed)]
     yield markdown(head, lines)

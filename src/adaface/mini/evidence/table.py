@@ -105,10 +105,12 @@ def mean_of(values: Row) -> Figure | None:
 def share_of(part: Row, whole: Row) -> Figure | None:
     """The mean of one as a share of the mean of the other, over the people who have both.
 
-    None where there is nothing to have a share of, or one person alone.
+    None for one person alone, and where the whole is not surely above 0: of a gap that may be none, no share
+    is closed, and resampled people would divide by next to nothing.
     """
     both = ~(np.isnan(part) | np.isnan(whole))
-    if both.sum() < 2 or whole[both].mean() <= 0:
+    there = mean_of(whole[both])
+    if there is None or (there.value if there.low is None else there.low) <= 0:
         return None
     return Figure.of(share(part[both], whole[both]), int(both.sum()))
 
