@@ -25,6 +25,22 @@ def test_a_reference_of_zeros_takes_nothing_away():
     assert_close(orthogonal(vector, torch.zeros(1, 2)), vector)
 
 
+@pytest.mark.parametrize("scale", [0.1, 1.0, 100.0])
+def test_rounding_leaves_no_direction_of_a_vector_along_its_reference(scale):
+    """Cosines would take it for one, with a gradient as large as that of a true one is over its length."""
+    rows = scale * torch.randn(200, 768, generator=torch.Generator().manual_seed(0))
+    vector = ((1 + 1e-7) * rows).requires_grad_()
+    left = orthogonal(vector, rows)
+    assert not left.any()
+    powered_distance(torch.ones_like(rows), left, 2).sum().backward()
+    assert not vector.grad.any()
+
+
+def test_a_small_part_beside_the_reference_is_kept():
+    left = orthogonal(torch.tensor([10.0, 1e-3]), torch.tensor([10.0, 0.0]))
+    assert_close(left, torch.tensor([0.0, 1e-3]), atol=1e-6, rtol=0)
+
+
 def test_half_precision_is_computed_in_full():
     assert orthogonal(torch.ones(2).bfloat16(), torch.ones(2).bfloat16()).dtype == torch.float32
 

@@ -4,17 +4,22 @@ import torch
 from torch import Tensor
 
 EPSILON = 1e-6
+ROUNDING = 1e-5  # of a vector's length: what float32 leaves of two that are equal is less
 
 
 def orthogonal(vector: Tensor, reference: Tensor) -> Tensor:
     """What is left of `vector` without its part along `reference`: a - b <a, b> / <b, b>, both (..., D).
 
-    A reference of zeros takes nothing away. Source: AdaFace, orthogonal subtraction; docs/method.md.
+    A reference of zeros takes nothing away. What is left of a vector along its reference is zero, without a
+    gradient: its rounding errors would be a direction, which cosines do not know from a true one. Source:
+    AdaFace, orthogonal subtraction; docs/method.md.
     """
     vector, reference = vector.float(), reference.float()
     along = (vector * reference).sum(-1, keepdim=True)
     square = reference.square().sum(-1, keepdim=True)
-    return vector - reference * along / (square + EPSILON)
+    left = vector - reference * along / (square + EPSILON)
+    there = left.square().sum(-1, keepdim=True) >= ROUNDING**2 * vector.square().sum(-1, keepdim=True)
+    return torch.where(there, left, torch.zeros_like(left))
 
 
 def powered_distance(guess: Tensor, target: Tensor, power: float = 1.0) -> Tensor:

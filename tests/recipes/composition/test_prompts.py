@@ -5,6 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from adaface.errors import ConfigError
+from adaface.losses.orthogonal import orthogonal
 from adaface.pipelines.base import base_parts, load_base
 from adaface.pipelines.stack import Stack
 from adaface.prompt.embedding import embed_prompt
@@ -31,10 +32,13 @@ WORDS = ["woman", "man"]
 @pytest.fixture(scope="module")
 def prompts(tiny_stack):
     """The tiny stack's prompts."""
-    pipe = load_base(
-        base_parts(Stack.load(tiny_stack), safety_checker=False), torch.device("cpu"), torch.float32
-    )
-    return Denoiser(pipe).prompts
+    return opened(tiny_stack, torch.float32)
+
+
+def opened(stack, kind):
+    """Prompts of a stack in this precision."""
+    parts = base_parts(Stack.load(stack), safety_checker=False)
+    return Denoiser(load_base(parts, torch.device("cpu"), kind)).prompts
 
 
 def four_of(prompts, anchors, subjects):
@@ -118,6 +122,18 @@ def test_the_person_counts_most_then_the_composition_s_words_and_nothing_else(pr
     _, weight = side_by_side(prompts, TWO, WORDS, four_of(prompts, rows(), rows()), 16)
     assert weight[0].tolist() == [0.0] * 5 + [1.0] * 16 + [COMPOSED_WEIGHT] * 3 + [0.0] * 40
     assert weight[1].tolist() == [0.0] + [1.0] * 16 + [COMPOSED_WEIGHT] * 7 + [0.0] * 40
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_a_person_who_has_not_read_the_composition_has_no_direction_to_go(tiny_stack, kind):
+    """The class is the same before words that come later; rounding is no change for the person to follow."""
+    prompts = opened(tiny_stack, kind)
+    said = [Composition("a photo of {subject}", "a photo of {subject} in the meadow", ())]
+    four = four_prompts(prompts, said, WORDS[:1], rows(1), rows(1, seed=1))
+    (_, _, single, composed), _ = side_by_side(prompts, said, WORDS[:1], four, 16)
+    changed = orthogonal(composed, single).norm(dim=-1) > 0
+    there = four.subject_composed.places
+    assert not changed[there].any() and changed[0, int(there[0].nonzero().max()) + 1]
 
 
 def test_gradients_reach_the_person_s_rows_and_no_class(prompts):
