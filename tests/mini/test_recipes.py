@@ -189,7 +189,7 @@ def test_the_encoder_learns_from_people_between_two_except_where_the_identity_lo
     base = smoke_build.base_recipe(identity=True)
     step = dataclasses.replace(
         smoke_build.config.encoder_step,
-        batch=12, between_share=1.0, id_noise=0.0, identity_weight=1.0, identity_pictures=2,
+        batch=12, between_share=1.0, id_noise=0.0, identity_weight=1.0, identity_pictures=1,
     )  # fmt: skip
     recipe = EncoderRecipe(smoke_build_encoder(smoke_build), base, step)
     rows, ids = recipe.draw(torch.Generator().manual_seed(0))

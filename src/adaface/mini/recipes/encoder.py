@@ -50,7 +50,7 @@ class EncoderConfig:
     @property
     def own(self) -> int:
         """How many samples of a batch show whom they are of: those that the identity loss may read."""
-        return min(self.batch, 2 * self.identity_pictures) if self.identity_weight else 0
+        return min(self.batch, 4 * self.identity_pictures) if self.identity_weight else 0
 
 
 @dataclass
@@ -105,7 +105,7 @@ class EncoderRecipe:
             terms["identity"] = self.config.identity_weight * base.identity(
                 predicted, rows[some], base.recognizer
             )
-        if self.config.drawn_weight:
+        if self.config.drawn_weight and self.config.drawn_pictures:
             count = min(len(ids), self.config.drawn_pictures)
             drawn = zip(subject[-count:].chunk(2), ids[-count:].chunk(2), strict=True)
             texts = (_pick(TEMPLATES, generator), self.scene(generator))
