@@ -96,16 +96,17 @@ def test_words_of_scenes_say_who_is_to_be_drawn_and_hide_no_face(smoke_build):
 
 def test_likeness_in_scenes_counts_by_its_own_weight_and_leaves_the_layout_alone(smoke_build):
     base = smoke_build.base_recipe(identity=True)
-    asked = []
-    base.drawn = lambda context, ids, generator, layout=True: (
-        asked.append((len(ids), layout)) or torch.tensor(2.0)
-    )
+    asked, gaps = [], torch.tensor([1.0, 3.0, 2.0, 4.0, 6.0])
+    base.drawn = lambda context, ids, generator, layout: asked.append(layout.tolist()) or gaps
     base.config = dataclasses.replace(
         base.config, drawn_weight=0.5, drawn_pictures=5, drawn_share=0.4, scene_weight=0.1
     )
     terms = base.drawn_terms(torch.Generator().manual_seed(0))
-    assert {name: round(float(term), 6) for name, term in terms.items()} == {"drawn": 1.0, "scenes": 0.1}
-    assert asked == [(2, True), (3, False)]
+    assert {name: round(float(term), 6) for name, term in terms.items()} == {
+        "drawn": 0.5 * 2,
+        "scenes": 0.05 * 4,
+    }
+    assert asked == [[True, True, False, False, False]]
     base.config = dataclasses.replace(base.config, drawn_share=1.0)
     assert set(base.drawn_terms(torch.Generator().manual_seed(0))) == {"drawn"}
 
@@ -144,7 +145,7 @@ def test_the_teacher_is_told_and_asked_for_the_same_people(smoke_build, monkeypa
     )
     monkeypatch.setattr(base.prompter, "context", lambda ids: ids)
     asked = []
-    base.drawn = lambda told, ids, generator: asked.append((told, ids)) or torch.ones(())
+    base.drawn = lambda told, ids, generator, layout: asked.append((told, ids)) or torch.ones(4)
     base.drawn_terms(torch.Generator().manual_seed(0))
     [(told, ids)] = asked
     assert torch.equal(told, ids)
@@ -205,16 +206,19 @@ def test_half_of_what_the_encoder_draws_is_plain_and_half_a_scene(smoke_build, m
     told, asked = [], []
     monkeypatch.setattr(recipe, "scene", lambda generator: "a scene with {}")
     fill = recipe.fill
-    monkeypatch.setattr(recipe, "fill", lambda text, rows: told.append(text) or fill(text, rows))
+    monkeypatch.setattr(recipe, "fill", lambda text, rows: told.append((text, len(rows))) or fill(text, rows))
 
-    def likeness(context, ids, generator):
-        asked.append(len(ids))
-        return torch.tensor(float(len(asked)))
+    def gaps(context, ids, generator):
+        asked.append((len(context), ids))
+        return torch.tensor([1.0, 1, 1, 2, 2])
 
-    monkeypatch.setattr(base, "drawn", likeness)
+    monkeypatch.setattr(base, "drawn", gaps)
     terms = recipe.step(torch.Generator().manual_seed(0))
-    assert asked == [3, 2] and told[-1] == "a scene with {}" and told[-2] in TEMPLATES
-    assert float(terms["drawn"]) == pytest.approx(2.0 * (3 / 5 * 1 + 2 / 5 * 2))
+    [(plain, some), scene] = told[-2:]
+    assert plain in TEMPLATES and some == 3 and scene == ("a scene with {}", 2)
+    [(count, ids)] = asked
+    assert count == 5 and torch.equal(ids, recipe.draw(torch.Generator().manual_seed(0))[1][-5:])
+    assert float(terms["drawn"]) == pytest.approx(2.0 * 7 / 5)
 
 
 class Echo:

@@ -61,7 +61,7 @@ class BaseConfig:
     drawn_weight: float = 0.0  # of the likeness of what is drawn from noise
     drawn_pictures: int = 6  # a step
     drawn_share: float = 0.6  # of them the ID teacher draws, the rest look words, in scenes
-    between_share: float = 0.6  # of the people it draws lie between two of the data: nobody to learn by heart
+    between_share: float = 0.6  # of the people it draws lie between two of the data: harder to learn by heart
     scene_weight: float = 0.35  # of the likeness in scenes, times drawn_weight; at 1, the scenes went
     high_share: float = 0.3  # of the noise levels lie in the uppermost fifth, where a picture is laid out
 
@@ -152,14 +152,17 @@ class BaseRecipe:
         it counts less and leaves the layout alone: a cap, a sky would go, since a bare face is more alike.
         """
         config, count = self.config, self.config.drawn_pictures
-        taught = max(1, round(count * config.drawn_share))
+        taught = max(1, round(count * config.drawn_share)) if len(self.scenes) else count
         ids, others = (self.data.ids[_pick(self.plain, taught, generator)] for _ in range(2))
         ids = between(ids, others, config.between_share, generator).to(self.device)
-        terms = {"drawn": config.drawn_weight * self.drawn(self.prompter.context(ids), ids, generator)}
-        if taught < count and len(self.scenes):
-            context, ids = self.scene_contexts(count - taught, generator)
-            weight = config.drawn_weight * config.scene_weight
-            terms["scenes"] = weight * self.drawn(context, ids, generator, layout=False)
+        context = self.prompter.context(ids)
+        if taught < count:
+            said, whose = self.scene_contexts(count - taught, generator)
+            context, ids = torch.cat([context, said.to(context)]), torch.cat([ids, whose])
+        gaps = self.drawn(context, ids, generator, layout=torch.arange(count) < taught)
+        terms = {"drawn": config.drawn_weight * gaps[:taught].mean()}
+        if taught < count:
+            terms["scenes"] = config.drawn_weight * config.scene_weight * gaps[taught:].mean()
         return terms
 
     def scene_contexts(self, count: int, generator: Generator) -> tuple[Tensor, Tensor]:
@@ -169,10 +172,12 @@ class BaseRecipe:
         context = self.caption_context(rows, kept, generator, surely=True)
         return context, self.data.ids[rows].to(self.device)
 
-    def drawn(self, context: Tensor, ids: Tensor, generator: Generator, *, layout: bool = True) -> Tensor:
-        """1 - likeness, a scalar, of what is drawn from noise for contexts (b, T, D) of people (b, D_id).
+    def drawn(
+        self, context: Tensor, ids: Tensor, generator: Generator, *, layout: Tensor | None = None
+    ) -> Tensor:
+        """1 - likeness (b,) of what is drawn from noise for contexts (b, T, D) of people (b, D_id).
 
-        layout: as for `draw_latents`. Raises ConfigError: there is no recogniser.
+        layout: (b,) bool, as for `draw_latents`. Raises ConfigError: there is no recogniser.
         """
         if self.recognizer is None:
             raise ConfigError("drawn_weight: likeness needs a recogniser. Give one, or a weight of 0")
@@ -180,8 +185,7 @@ class BaseRecipe:
             self.unet, self.alphas, context, self.empty_context(), generator, layout=layout
         )
         pictures = self.vae.decode(latents).sample.float()
-        found = likeness(self.recognizer, pictures, ids, self.mean_id, generator)
-        return 1 - found if found is not None else torch.ones((), device=self.device)
+        return 1 - likeness(self.recognizer, pictures, ids, self.mean_id, generator)
 
     def identity(self, predicted: Tensor, rows: Tensor, recognizer: SFace) -> Tensor:
         """Identity loss, a scalar, of predicted clean latents (b, C, 8, 8) of these rows (b,)."""
@@ -290,8 +294,8 @@ def between(ids: Tensor, others: Tensor, share: float, generator: Generator) -> 
     """ID embeddings (B, D_id), a `share` of them of nobody: they lie between two people; the rest are `ids`.
 
     ids, others: unit embeddings (B, D_id). One between two is normalize((1 - t) id + t other), t even in
-    0..0.5: never nearer to the other. Likeness asked of the people in training alone was partly learned by
-    heart: a margin of 0.16 for them, of 0.12 to 0.14 for people kept for validation.
+    0..0.5: never nearer to the other. Why: of the people in training, likeness is partly learned by heart
+    (docs/mini.md, "The full world").
     """
     t = 0.5 * torch.rand(len(ids), 1, generator=generator)
     mixed = torch.rand(len(ids), 1, generator=generator) < share

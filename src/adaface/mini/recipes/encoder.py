@@ -36,7 +36,7 @@ class EncoderConfig:
 
     batch: int = 32
     id_noise: float = 0.3  # most relative noise on an ID embedding, drawn for each
-    between_share: float = 0.6  # of the people lie between two of the data: nobody to learn by heart
+    between_share: float = 0.6  # of the people lie between two of the data: harder to learn by heart
     identity_weight: float = 0.0  # of the identity loss on the student's decoded predictions
     identity_pictures: int = 6  # a step
     drawn_weight: float = 0.0  # of the likeness of what the student draws from noise
@@ -106,14 +106,11 @@ class EncoderRecipe:
                 predicted, rows[some], base.recognizer
             )
         if self.config.drawn_weight and self.config.drawn_pictures:
-            count = min(len(ids), self.config.drawn_pictures)
-            drawn = zip(subject[-count:].chunk(2), ids[-count:].chunk(2), strict=True)
+            count = self.config.drawn_pictures
             texts = (_pick(TEMPLATES, generator), self.scene(generator))
-            likeness = [
-                len(whose) / count * base.drawn(self.fill(text, said), whose, generator)
-                for text, (said, whose) in zip(texts, drawn, strict=False)  # of one sample there is no half
-            ]
-            terms["drawn"] = self.config.drawn_weight * torch.stack(likeness).sum()
+            halves = zip(texts, subject[-count:].chunk(2), strict=False)  # of one sample there is no half
+            context = torch.cat([self.fill(text, half) for text, half in halves])
+            terms["drawn"] = self.config.drawn_weight * base.drawn(context, ids[-count:], generator).mean()
         return terms
 
     def scene(self, generator: Generator) -> str:

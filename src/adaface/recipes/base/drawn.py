@@ -32,22 +32,29 @@ def draw_latents(
     generator: Generator,
     *,
     guidance: float = 2.0,
-    layout: bool = True,
+    layout: Tensor | None = None,
 ) -> Tensor:
     """Clean latents (B, C, h, w) for contexts (B, T, D): guided DDIM from noise, in a few steps.
 
     Gradients flow through the last two of them, one where the picture is laid out and one where it is nearly
     sharp; their timesteps are drawn anew in each call. unet: one that predicts velocities. alphas: cumulative
     products of its schedule (steps,). empty: context (1, T, D) to be guided away from, without gradients.
-    layout: False leaves the first of the two without gradients.
+    layout: (B,) bool, the pictures that get gradients through the first of the two as well; default: all.
     """
     empty = empty.detach().expand(len(context), -1, -1)
+    both = torch.cat([empty, context.detach()])
 
-    def velocity(latents: Tensor, timestep: int) -> Tensor:
+    def guided(away: Tensor, towards: Tensor) -> Tensor:
+        return away.float() + guidance * (towards.float() - away.float())
+
+    @torch.no_grad()
+    def coarse(latents: Tensor, timestep: int) -> Tensor:  # one call for both: small batches cost as much
+        return guided(*unet(torch.cat([latents] * 2), timestep, both).sample.chunk(2))
+
+    def learning(latents: Tensor, timestep: int) -> Tensor:
         with torch.no_grad():
-            away: Tensor = unet(latents, timestep, empty).sample.float()
-        towards: Tensor = unet(latents, timestep, context).sample.float()
-        return away + guidance * (towards - away)
+            away: Tensor = unet(latents, timestep, empty).sample
+        return guided(away, unet(latents, timestep, context).sample)
 
     step = partial(ddim_step, "v_prediction")
     high, low = _timesteps(generator)
@@ -55,32 +62,32 @@ def draw_latents(
     first = [round(len(alphas) - 1 - (len(alphas) - 1 - high) * k / count) for k in range(count + 1)]
     size = unet.config.sample_size
     latents = torch.randn(len(context), unet.config.in_channels, size, size, generator=generator).to(context)
-    with torch.no_grad():
-        for now, then in pairwise(first):
-            latents = step(latents, velocity(latents, now), alphas[now], alphas[then])
-    with torch.set_grad_enabled(layout and torch.is_grad_enabled()):
-        latents = step(latents, velocity(latents, high), alphas[high], alphas[low])
-    return step(latents, velocity(latents, low), alphas[low], torch.ones_like(alphas[low]))
+    for now, then in pairwise(first):
+        latents = step(latents, coarse(latents, now), alphas[now], alphas[then])
+    latents = step(latents, learning(latents, high), alphas[high], alphas[low])
+    if layout is not None:
+        latents = torch.where(layout.to(latents.device)[:, None, None, None], latents, latents.detach())
+    return step(latents, learning(latents, low), alphas[low], torch.ones_like(alphas[low]))
 
 
 def likeness(
     recognizer: SFace, pictures: Tensor, ids: Tensor, mean: Tensor, generator: Generator | None = None
-) -> Tensor | None:
-    """How far pictures (B, 3, S, S) in -1..1 are like their ID embeddings (B, D_id), a scalar; None: no face.
+) -> Tensor:
+    """How far pictures (B, 3, S, S) in -1..1 are like their ID embeddings (B, D_id): (B,), 0 without a face.
 
     The cosine to the person's own embedding minus that to `mean` (D_id,), which all faces share: a picture
-    gains by what sets its person apart. Pictures without a face count as 0. generator: the recogniser sees
-    the faces a little changed, so that marks that only it reads gain little; None: as they are.
+    gains by what sets its person apart. generator: the recogniser sees the faces a little changed, so that
+    marks that only it reads gain little; None: as they are.
     """
     landmarks, rows = landmarks_in(pictures)
+    found = torch.zeros(len(pictures), device=pictures.device)
     if not len(rows):
-        return None
-    faces, landmarks = pictures[rows], landmarks.to(pictures.device)
+        return found
+    faces, landmarks, rows = pictures[rows], landmarks.to(pictures.device), rows.to(pictures.device)
     if generator is not None:
         faces, landmarks = changed(faces, landmarks, generator)
-    vectors = embed(recognizer, faces, landmarks)
-    apart: Tensor = (vectors * (ids[rows] - mean)).sum(-1).sum() / len(pictures)
-    return apart
+    apart = (embed(recognizer, faces, landmarks) * (ids[rows] - mean)).sum(-1)
+    return found.index_put((rows,), apart.float())
 
 
 def changed(pictures: Tensor, landmarks: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
