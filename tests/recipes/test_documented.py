@@ -1,7 +1,8 @@
-"""The recipe that docs/training.md shows is one."""
+"""docs/training.md: the recipe that it shows is one, and it says what each term of stage 2 is."""
 
 import re
 import sys
+from dataclasses import fields
 from types import ModuleType
 
 import pytest
@@ -10,6 +11,7 @@ from torch.testing import assert_close
 
 from adaface.encoder.inverse import AdaFaceEncoder
 from adaface.recipes import registry
+from adaface.recipes.composition.config import Weights
 from adaface.recipes.run import replay, train
 from adaface.training.distributed import ONE
 from adaface.training.plan import Part, step_generator
@@ -47,3 +49,13 @@ def test_the_recipe_of_the_page_trains_draws_and_leaves_an_encoder(shown, settin
     assert AdaFaceEncoder.from_pretrained(run / "encoder").config.recognizer == "sface"
     assert (run / "samples" / "step-000000002.png").is_file()
     assert replay(run, 2, ONE).parts[0].terms.keys() == {"reconstruct", "agree"}
+
+
+def test_the_page_has_a_section_for_each_recipe_and_a_row_for_each_term_of_stage_2(repo):
+    page = (repo / "docs" / "training.md").read_text(encoding="utf-8")
+    headings = " ".join(re.findall(r"^## .*", page, re.MULTILINE))
+    assert all(re.search(rf"\b{recipe}`", headings) for recipe in registry.RECIPES)
+    section = page.partition("## Stage 2")[2].partition("\n## ")[0]
+    rows = "\n".join(re.findall(r"^\|(.*?)\|", section, re.MULTILINE))
+    assert set(re.findall(r"`(\w+)`", rows)) == {term.name for term in fields(Weights)}
+    assert "compose.grammar" in section
