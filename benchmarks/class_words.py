@@ -14,7 +14,7 @@ from adaface.pipelines.stack import Stack
 from adaface.recipes.base.denoising import Denoiser, Prompts
 from adaface.recipes.base.opening import open_base
 from adaface.recipes.composition.grammar import Composition, read_grammar, with_article
-from adaface.recipes.composition.prompts import no_words, spread_words, with_words
+from adaface.recipes.composition.prompts import spread_words, with_words
 from adaface.text.tokens import pad_id, piece_ids
 from adaface.training.plan import sample_generator
 
@@ -82,7 +82,7 @@ def main() -> None:
             else:
                 contexts.append(prompts([one.composed], rows_of(prompts, word, way)[None]))
         seeds = [FIRST_SEED + number for number in range(len(said))]
-        pictures, _ = draw(pipe, Drawing(contexts, no_words(prompts), seeds, settings))
+        pictures, _ = draw(pipe, Drawing(contexts, prompts.no_words(), seeds, settings))
         scores = clip(pictures, captions)
         hits = first_choice(scores, range(len(said)))
         print(

@@ -37,7 +37,6 @@ from adaface.recipes.composition import step as composition
 from adaface.recipes.composition.capture import Capture
 from adaface.recipes.composition.grammar import read_grammar
 from adaface.recipes.composition.judge import Judge
-from adaface.recipes.composition.prompts import no_words
 from adaface.recipes.composition.step import Compose
 from adaface.recipes.distill_identity import IdentityStep
 from adaface.recipes.identity import rollout
@@ -158,7 +157,7 @@ def ours_composed(found: SimpleNamespace, batch: int) -> dict[str, float]:
     step.grammar = read_grammar(config.compose.grammar, {})
     step.anchor = copy.deepcopy(found.encoder).requires_grad_(False)
     step.capture = Capture(found.unet, config.compose.layers)
-    step.guidance, step.empty = 6.0, no_words(denoiser.prompts)
+    step.guidance, step.empty = 6.0, denoiser.prompts.no_words()
     rows = tuple(range(batch))
     coins = {"primed": False, "denoising": 1, "progress": 0.0, "filtered": True}
     plan = StepPlan(step=1, rows=rows, seeds=rows, coins=coins)

@@ -310,6 +310,8 @@ def test_a_template_that_is_too_long_is_told_before_the_first_step(opened):
         ({"batch": 0}, "batch of 1 or more"),
         ({"workers": -1}, "workers=-1"),
         ({"samples": {"people": -1}}, "people=-1"),
+        ({"likeness_weight": -1}, "likeness_weight=-1"),
+        ({"likeness_share": 1.5}, "likeness_share=1.5"),
     ],
 )
 def test_a_setting_out_of_range_says_what_would_do(settings, wrong, told):

@@ -82,10 +82,13 @@ def ablate(
     start: Annotated[
         str,
         typer.Option("--start", metavar="PLACE",
-                     help='Where all runs begin: an encoder\'s folder, a run, or "stack".'),
+                     help='Where all runs begin: an encoder\'s folder, a run, "stack", or "none": a copy of '
+                          "the text encoder."),
     ],
     config: Annotated[
-        str, typer.Option("--config", metavar="PLAN", help="A YAML file, or a plan's name: stage1, stage2.")
+        str,
+        typer.Option("--config", metavar="PLAN",
+                     help="A YAML file, or a plan's name: stage1, stage1-new, stage2."),
     ],
     folder: Out,
     words: Annotated[
@@ -120,7 +123,8 @@ def ablate(
         from adaface.training.config import Layer, read_overrides
 
         design = _design(people, plain, seen, unseen, seed, steps, held_out)
-        given = {"data": str(faces), "init_from": start, "stack": stack, "device": device}
+        begin = None if start == "none" else start
+        given = {"data": str(faces), "init_from": begin, "stack": stack, "device": device}
         plan = read_plan(config, Layer("key=value", {**read_overrides(words or []).values, **given}))
         opened = Stack.load(stack)
         people_of(data, design)  # what measuring needs is looked for before hours of training, not after
@@ -129,7 +133,8 @@ def ablate(
         say(f"{len(plan.configs)} runs from {start}: {plan.budget} each", quiet=as_json)
         runs = _trained(plan, folder, device, as_json)
         request = Request(
-            data=data, out=folder, rows={START: start} | {run.name: str(run.place) for run in runs},
+            data=data, out=folder,
+            rows=({START: begin} if begin else {}) | {run.name: str(run.place) for run in runs},
             stack=opened, against=runs[0].name, design=design, photo=photo,
             seconds=_seconds(device), device=device, notes=told(plan, runs),
         )  # fmt: skip

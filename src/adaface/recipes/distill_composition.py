@@ -64,10 +64,7 @@ class CompositionStep(Step):
 
     def kind(self, plan: StepPlan) -> str:
         """What a person calls this kind of step: those of one kind take equal memory and time."""
-        coins = plan.coins
-        count = coins.get("denoising", coins.get("rollout", 1))
-        drawn = ", from a drawing" if coins.get("primed") else ""
-        return f"{coins[KIND]}, denoising steps: {count}{drawn}"
+        return f"{plan.coins[KIND]}, {self.steps[str(plan.coins[KIND])].kind(plan)}"
 
     def dearest(self, plan: StepPlan) -> StepPlan:
         """As the step has it: a filter that bars nobody."""

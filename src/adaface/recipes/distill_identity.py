@@ -21,6 +21,7 @@ from adaface.losses.reconstruction import masked_mse
 from adaface.recipes.base.chance import derived, normal, uniform
 from adaface.recipes.base.config import PhotoConfig
 from adaface.recipes.base.denoising import TEMPLATES, WORD, check_templates
+from adaface.recipes.base.drawn import DrawnLikeness
 from adaface.recipes.base.models import Models
 from adaface.recipes.base.photos import Batch
 from adaface.recipes.base.recipe import PhotoRecipe, Step, open_photo_recipe
@@ -112,7 +113,8 @@ class IdentityStep(Step):
 
     def __init__(self, config: Config, models: Models, dataset: FaceDataset) -> None:
         """Raises ConfigError: a template is too long for the text encoder, or more layer weights are to be
-        drawn than it has layers. Further what opening the teacher and the strangers raises.
+        drawn than it has layers. Further what opening the teacher and the strangers raises, and
+        `DrawnLikeness`.
         """
         self.config, self.models = config, models
         _check_layers(config.layer_dirichlet, models)
@@ -121,11 +123,12 @@ class IdentityStep(Step):
             models.denoiser.prompts.check(template.replace(WORD, longest), rows)
         self.teacher = open_teacher(config.teachers, models, config.frozen)
         self.people = open_people(config.random_ids, dataset, models.stack)
+        self.likeness = DrawnLikeness(config, models, dataset)
 
     @property
     def frozen(self) -> Mapping[str, nn.Module]:
-        """The teacher's own models."""
-        return self.teacher.frozen
+        """The teacher's own models, and the recogniser, if one is asked."""
+        return {**self.teacher.frozen, **self.likeness.frozen}
 
     def coins(self, step: int, generator: Generator, share: float) -> dict[str, Coin]:
         """Which people, whose word is the target, how many denoising steps, which words.
@@ -152,6 +155,7 @@ class IdentityStep(Step):
             "raised": first + (last - first) * share,
             "template": template,
             "layers": [float(weight) for weight in layers],
+            **self.likeness.coins(step, generator),
         }
 
     def rows(self, rows: tuple[int, ...], coins: Mapping[str, Coin]) -> tuple[int, ...]:
@@ -159,8 +163,8 @@ class IdentityStep(Step):
         return rows[:1] * len(rows) if coins["kind"] == NEAR else rows
 
     def kind(self, plan: StepPlan) -> str:
-        """By the number of denoising steps."""
-        return f"denoising steps: {plan.coins['rollout']}"
+        """By the number of denoising steps, and whether something is drawn."""
+        return f"denoising steps: {plan.coins['rollout']}{self.likeness.kind(plan.coins)}"
 
     def __call__(self, plan: StepPlan, batch: Batch) -> dict[str, Tensor]:
         """The teacher's denoising steps, and the student's error at each of them."""
@@ -172,7 +176,8 @@ class IdentityStep(Step):
         start = self.start(coins, batch, steps)
         say = self.teacher.about(theirs) if coins["teacher"] else self.truth(batch)
         total = gathered(context, self.losses(coins, batch, start, steps, say))
-        return {"distill": total / steps**0.5}
+        likeness = self.likeness(coins, context, theirs, batch)
+        return {"distill": total / steps**0.5, **likeness}
 
     def faces(self, coins: Mapping[str, Coin], batch: Batch) -> tuple[Tensor, Tensor]:
         """ID embeddings (B, D_id) for the teacher, and for the student, some of whose are a little off."""

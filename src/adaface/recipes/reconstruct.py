@@ -4,16 +4,18 @@ The inverse encoder learns rows for the text encoder's input that make the UNet 
 photo. Source: AdaFace, the plain reconstruction step; docs/method.md.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from adaface.data.dataset import FaceDataset
 from adaface.losses.reconstruction import masked_mse
 from adaface.recipes.base.config import PhotoConfig
 from adaface.recipes.base.denoising import TEMPLATES, WORD, check_templates
+from adaface.recipes.base.drawn import DrawnLikeness
 from adaface.recipes.base.models import Models
 from adaface.recipes.base.photos import Batch
 from adaface.recipes.base.recipe import PhotoRecipe, Step, open_photo_recipe
@@ -40,15 +42,26 @@ class Reconstruct(Step):
     """What the UNet says of a noisy photo, under a prompt with the person in it, is to be true."""
 
     def __init__(self, config: Config, models: Models, dataset: FaceDataset) -> None:
-        """Raises ConfigError: a template is too long for the text encoder."""
+        """Raises ConfigError: a template is too long for the text encoder, or as `DrawnLikeness`."""
         self.config, self.models = config, models
+        self.likeness = DrawnLikeness(config, models, dataset)
         longest, rows = max(dataset.class_words, key=len), models.encoder.config.num_id_vectors
         for template in config.templates:
             models.denoiser.prompts.check(template.replace(WORD, longest), rows)
 
+    @property
+    def frozen(self) -> Mapping[str, nn.Module]:
+        """The recogniser, if one is asked."""
+        return self.likeness.frozen
+
     def coins(self, step: int, generator: Generator, share: float) -> dict[str, Coin]:
-        """One template for all samples."""
-        return {"template": int(torch.randint(len(self.config.templates), (1,), generator=generator))}
+        """One template for all samples, and whether their likeness counts."""
+        template = int(torch.randint(len(self.config.templates), (1,), generator=generator))
+        return {"template": template, **self.likeness.coins(step, generator)}
+
+    def kind(self, plan: StepPlan) -> str:
+        """By whether something is drawn."""
+        return f"step{self.likeness.kind(plan.coins)}"
 
     def __call__(self, plan: StepPlan, batch: Batch) -> dict[str, Tensor]:
         """Noise on the photos' latents, a prompt with the person in it, what the UNet says of both."""
@@ -59,7 +72,8 @@ class Reconstruct(Step):
         noisy = denoiser.noisy(batch.latents, batch.noise, batch.timesteps)
         guess = denoiser.predict(noisy, batch.timesteps, context)
         target = denoiser.target(batch.latents, batch.noise, batch.timesteps)
-        return {"reconstruct": masked_mse(guess, target, batch.weight).mean()}
+        likeness = self.likeness(plan.coins, context, batch.faces, batch)
+        return {"reconstruct": masked_mse(guess, target, batch.weight).mean(), **likeness}
 
 
 def open_recipe(config: Config, device: torch.device, start: Path | None = None) -> PhotoRecipe:

@@ -14,7 +14,6 @@ from adaface.recipes.composition.grammar import Composition, with_article
 from adaface.recipes.composition.prompts import (
     COMPOSED_WEIGHT,
     four_prompts,
-    no_words,
     side_by_side,
     spread_words,
     with_subjects,
@@ -86,7 +85,7 @@ def test_the_four_prompts_of_each_sample_are_its_own(prompts):
 
 
 def test_an_empty_prompt_is_the_stock_one(prompts):
-    assert_close(no_words(prompts), embed_prompt(prompts.text, prompts.tokenizer, "", {}).prompt_embeds)
+    assert_close(prompts.no_words(), embed_prompt(prompts.text, prompts.tokenizer, "", {}).prompt_embeds)
 
 
 def test_a_class_word_is_spread_over_the_person_s_places(prompts):

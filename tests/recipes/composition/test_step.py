@@ -350,7 +350,7 @@ def test_a_filter_without_a_clip_is_told_before_the_first_step(settings, recipe)
 
 
 def test_a_recogniser_without_gradients_is_told_before_the_first_step(settings, recipe, monkeypatch):
-    monkeypatch.setattr("adaface.recipes.composition.step.recognizer_name", lambda stack: "arcface")
+    monkeypatch.setattr("adaface.recipes.base.likeness.recognizer_name", lambda stack: "arcface")
     with pytest.raises(ConfigError, match='stack "tiny" has "arcface".*compose.weights.identity=0'):
         Compose(settings(), recipe.models, recipe.dataset)
 

@@ -22,8 +22,10 @@ from adaface.mini.recipes.sampling import contact_sheet, decode, sample
 from adaface.mini.world.captions import caption
 from adaface.mini.world.facts import ACCESSORIES, USUAL
 from adaface.mini.world.look import CODES, GROUPS, LookCodes, look_words
-from adaface.recipes.base.drawn import draw_latents, likeness
+from adaface.recipes.base.drawn import draw_latents, two_levels
+from adaface.recipes.base.likeness import likeness
 from adaface.text.clip import TextEncoder
+from adaface.training.plan import seeds
 
 HIDES = (
     "wearing sunglasses",
@@ -181,11 +183,20 @@ class BaseRecipe:
         """
         if self.recognizer is None:
             raise ConfigError("drawn_weight: likeness needs a recogniser. Give one, or a weight of 0")
+        levels = two_levels(generator)
+        shape = (len(ids), *self.data.latents.shape[1:])
         latents = draw_latents(
-            self.unet, self.alphas, context, self.empty_context(), generator, layout=layout
+            lambda latents, timesteps, context: self.unet(latents, timesteps, context).sample,
+            "v_prediction",
+            self.alphas,
+            context,
+            self.empty_context(),
+            torch.randn(shape, generator=generator).to(self.device),
+            levels,
+            layout=layout,
         )
         pictures = self.vae.decode(latents).sample.float()
-        return 1 - likeness(self.recognizer, pictures, ids, self.mean_id, generator)
+        return 1 - likeness(self.recognizer, pictures, ids, self.mean_id, seeds(generator, len(ids)))
 
     def identity(self, predicted: Tensor, rows: Tensor, recognizer: SFace) -> Tensor:
         """Identity loss, a scalar, of predicted clean latents (b, C, 8, 8) of these rows (b,)."""

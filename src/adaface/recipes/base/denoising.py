@@ -137,6 +137,13 @@ class Prompts:
         rows = rows.scatter(1, places.expand(-1, -1, rows.shape[-1]), subjects.to(rows.dtype))
         return self.text(rows, layer_weights=layer_weights or self.layer_weights)
 
+    @torch.no_grad()
+    def no_words(self) -> Tensor:
+        """Text features (1, T, D) of an empty prompt."""
+        text = self.text
+        ids = torch.tensor([framed_ids(self.tokenizer, [], text.max_length)], device=text.device)
+        return text(text.embed_tokens(ids), layer_weights=self.layer_weights)
+
     def check(self, prompt: str, count: int) -> None:
         """Raises ConfigError: no place for `count` rows in the prompt, or not enough."""
         self._lay_out(prompt, count, self.text.max_length)

@@ -134,14 +134,6 @@ def side_by_side(
     return (moved[0], here.context, moved[1], other.context), weight
 
 
-@torch.no_grad()
-def no_words(prompts: Prompts) -> Tensor:
-    """Text features (1, T, D) of an empty prompt."""
-    text = prompts.text
-    ids = torch.tensor([framed_ids(prompts.tokenizer, [], text.max_length)], device=text.device)
-    return text(text.embed_tokens(ids), layer_weights=prompts.layer_weights)
-
-
 def _start(prompts: Prompts, text: str) -> int:
     return 1 + len(piece_ids(prompts.tokenizer, text.partition(SUBJECT)[0]))
 

@@ -11,29 +11,25 @@ from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
 from adaface.data.dataset import FaceDataset
 from adaface.errors import ConfigError
-from adaface.face.differentiable.network import SFace
-from adaface.face.recognize import SFACE
 from adaface.losses.feature_delta import delta_target
 from adaface.losses.prompt_delta import prompt_delta
-from adaface.pipelines.recognition import recognizer_name
 from adaface.recipes.base.chance import derived, next_levels, normal, uniform
 from adaface.recipes.base.denoising import SUBJECT
-from adaface.recipes.base.drawn import landmarks_in
+from adaface.recipes.base.likeness import landmarks_in, likeness, mean_face, open_recognizer
 from adaface.recipes.base.models import Models
 from adaface.recipes.base.photos import Batch
 from adaface.recipes.base.recipe import Step
 from adaface.recipes.composition.capture import Capture
 from adaface.recipes.composition.config import Config
-from adaface.recipes.composition.faces import face_places, unlike
+from adaface.recipes.composition.faces import face_places
 from adaface.recipes.composition.grammar import Composition, read_grammar, with_article
 from adaface.recipes.composition.judge import Judge, verdict
-from adaface.recipes.composition.prompts import Four, four_prompts, no_words, side_by_side, with_words
+from adaface.recipes.composition.prompts import Four, four_prompts, side_by_side, with_words
 from adaface.recipes.composition.start import guided, on_noise, primed
 from adaface.recipes.composition.terms import Seen, layer_terms, over_layers, seen
 from adaface.text.tokens import piece_ids
@@ -74,12 +70,13 @@ class Compose(Step):
         needed = self.own.weights.of_layers
         self.capture = Capture(models.denoiser.unet, self.own.layers) if needed else None
         self.judge = open_judge(models) if self.own.candidates else None
-        self.recognizer = open_recognizer(models) if self.own.weights.identity else None
-        mean = np.asarray(dataset.id_embeddings).mean(0, dtype=np.float32)
-        self.mean_face = torch.from_numpy(mean).to(models.device)
+        self.recognizer = None
+        if self.own.weights.identity:
+            self.recognizer = open_recognizer(models.stack, models.device, "compose.weights.identity")
+        self.mean_face = mean_face(dataset, models.device)
         recommended = float(models.settings.guidance_scale[0])
         self.guidance = recommended if self.own.guidance is None else self.own.guidance
-        self.empty = no_words(models.denoiser.prompts)
+        self.empty = models.denoiser.prompts.no_words()
         self.check(max(dataset.class_words, key=len))
 
     def check(self, word: str) -> None:
@@ -108,6 +105,11 @@ class Compose(Step):
         if validating:
             primed, count = False, 1
         return {"primed": primed, "denoising": count, "progress": share, "filtered": not validating}
+
+    def kind(self, plan: StepPlan) -> str:
+        """By the number of denoising steps, and what it begins with."""
+        drawn = ", from a drawing" if plan.coins["primed"] else ""
+        return f"denoising steps: {plan.coins['denoising']}{drawn}"
 
     def dearest(self, plan: StepPlan) -> StepPlan:
         """With all samples taught: those that the filter bars are left out of the UNet."""
@@ -294,7 +296,8 @@ class Compose(Step):
         if self.recognizer is None:
             return {}
         pictures = self.models.denoiser.decode(clean)
-        return {"identity": unlike(self.recognizer, pictures, faces, self.mean_face, derived(seeds, _FACE))}
+        seen = likeness(self.recognizer, pictures, faces, self.mean_face, derived(seeds, _FACE))
+        return {"identity": 1 - seen}
 
     @torch.no_grad()
     def face(self, clean: Tensor) -> Tensor:
@@ -322,17 +325,6 @@ def open_judge(models: Models) -> Judge | None:
             '"clip". Use a stack that has one, or compose.candidates=0'
         )
     return Judge.open(models.stack.path("clip"), models.device)
-
-
-def open_recognizer(models: Models) -> SFace:
-    """The stack's recogniser, with gradients. Raises ConfigError: it is none that has them."""
-    name = recognizer_name(models.stack)
-    if name != SFACE.name:
-        raise ConfigError(
-            f'compose.weights.identity: of the recognisers, only "{SFACE.name}" gives gradients here, and '
-            f'stack "{models.stack.name}" has "{name}". Give compose.weights.identity=0'
-        )
-    return SFace().to(models.device)
 
 
 def _words(prompt: str, word: str) -> str:
