@@ -67,8 +67,9 @@ def told(plan: Ablations, runs: Sequence[Run]) -> tuple[str, ...]:
     own = [f"{run.name}: {_words(plan.changes[run.name])}, {run.seconds:.0f} s" for run in runs]
     return (
         f"Ablations by the plan {plan.origin} (recipe {config.recipe}): each run {plan.budget} from "
-        f"{config.init_from or 'a copy of the text encoder'} on, with seed {config.seed}: the same photos, noise and coins in all. "
-        "Each was trained once: the intervals are over people, and say nothing of another seed",
+        f"{config.init_from or 'a copy of the text encoder'} on, with seed {config.seed}: the same photos, "
+        "noise and coins in all. Each was trained once: the intervals are over people, and say nothing of "
+        "another seed",
         *own,
     )
 

@@ -17,6 +17,7 @@ from adaface.face.analyzer import FaceAnalyzer
 from adaface.mini.evidence.design import PLAIN, SCENES, Cells
 from adaface.mini.evidence.faces import Judge, Likeness, by_person, looks_at, own_judge, second_judge
 from adaface.mini.evidence.table import Column
+from adaface.mini.evidence.words import KINDS, coming, said_words
 from adaface.mini.gates import CHOICES, composed, given_and_decoded, hits_of
 from adaface.mini.measuring import load_segmenter
 from adaface.mini.people import HeldOut
@@ -27,6 +28,7 @@ from adaface.pipelines.stack import Stack
 CLIPS = {"clip": "", "clip_second": "_second"}  # role -> how its columns end
 MARGIN, COPY, FOUND, TEXT = "margin", "copy_paste", "found", "text"
 NEARNESS = f"{TEXT}_nearness"
+WORD, ONE_WORD = "word_", "word/"  # how columns begin of a kind of words, and of one word
 IN_SCENES = "scene_"  # how the columns of margin and found begin that are of scenes
 Tell = Callable[[str, int, int], None]
 Pictures = Sequence[Image.Image | None]
@@ -68,12 +70,12 @@ class Bench:
                     present = seen.found.astype(np.float64)
                     found.setdefault(f"{begin}{FOUND}", by_person(present, self.person, some, count))
             found[f"{COPY}{end}"] = by_person(seen.copied, self.person, kinds[""], count)
-        return found | self._texts(pictures, there)
+        return found | self._texts(pictures, there) | self._words(pictures)
 
     def possible(self) -> dict[str, Row]:
         """What real pictures reach: margins of the reconstructions, and real composed pictures' captions."""
         found = {f"{MARGIN}{end}": one.margin for end, one in self.reconstructed.items()}
-        return found | self._texts(self.photos, range(len(self.photos)))
+        return found | self._texts(self.photos, range(len(self.photos))) | self._words(self.photos)
 
     @cached_property
     def reconstructed(self) -> dict[str, Likeness]:
@@ -111,6 +113,21 @@ class Bench:
                 found[f"{NEARNESS}{end}"] = by_person(nearer, self.person, some, count)
         return found
 
+    def _words(self, pictures: Pictures) -> dict[str, Row]:
+        """Shares of the named words that came, by kind and by word, by the last CLIP: it chose no teacher."""
+        found: dict[str, Row] = {}
+        if not self.clips:
+            return found
+        *_, clip = self.clips.values()
+        said, count = said_words(self.cells), len(self.people.given)
+        came = coming(clip, pictures, said)
+        for of, begin in ((lambda one: one.kind, WORD), (lambda one: one.word, ONE_WORD)):
+            for name in dict.fromkeys(of(one) for one in said):
+                some = [k for k, one in enumerate(said) if of(one) == name and not np.isnan(came[k])]
+                whose = [self.person[one.cell] for one in said]
+                found[f"{begin}{name}"] = by_person(came, whose, some, count)
+        return found
+
     def _face_columns(self) -> list[Column]:
         columns = []
         for end, judge in self.judges.items():
@@ -139,7 +156,7 @@ class Bench:
             "cosine to the own caption minus the mean one to the other pictures', as a share of real ones'"
         )
         second = {"": "", "_second": ", by a CLIP that has only ever scored"}
-        return [
+        texts = [
             Column(f"{key}{end}", f"{what}{', second CLIP' if end else ''}", f"{key}{end}", how + second[end])
             for end in self.clips
             for key, what, how in (
@@ -148,6 +165,14 @@ class Bench:
                 (TEXT, "text, both", says),
                 (NEARNESS, "text nearness", nearer),
             )
+        ]
+        came = (
+            "share of pictures nearer to their caption than to the same caption without its {}, by the last "
+            "CLIP; 0.5 is chance"
+        )
+        return [
+            *texts,
+            *(Column(f"{WORD}{kind}", f"{kind} comes", None, came.format(kind)) for kind in KINDS),
         ]
 
 

@@ -3,7 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from adaface.mini.evidence.bench import MARGIN, TEXT
+import numpy as np
+
+from adaface.mini.evidence.bench import MARGIN, ONE_WORD, TEXT, WORD
 from adaface.mini.evidence.table import FEWEST, Column, Figure, markdown
 
 if TYPE_CHECKING:
@@ -34,12 +36,35 @@ def _parts(result: "Evidence") -> Iterator[str]:
     )
     yield from _tables(result)
     yield "\n".join(f"- **{column.title}**: {column.says}." for column in result.columns)
-    real = ", ".join(f"{key.replace('_', ' ')} {figure}" for key, figure in result.possible.items())
+    real = ", ".join(
+        f"{key.replace('_', ' ')} {figure}"
+        for key, figure in result.possible.items()
+        if not key.startswith(ONE_WORD)
+    )
     copied = ", ".join(f"{figure}" for figure in result.copied.values())
-    yield f"Of real pictures, which shares are of: {real}. Copy-paste of the reconstructed photos: {copied}."
+    yield f"Of real pictures: {real}. Copy-paste of the reconstructed photos: {copied}."
+    yield from _words(result)
     if result.notes:
         yield "\n".join(f"- {note}" for note in result.notes)
     yield "![The same people and prompts in every row](grid.png)"
+
+
+def _words(result: "Evidence") -> Iterator[str]:
+    """Which words come, one a line."""
+    keys = [key for key in result.possible if key.startswith(ONE_WORD)]
+    rows = [row for row in result.rows if any(key in row.values for key in keys)]
+    if not keys or not rows:
+        return
+    yield "Which words come, as in the last columns, word by word: of few pictures each, so no intervals."
+    lines = []
+    for key in keys:
+        shares = [float(np.nanmean(row.values[key])) if key in row.values else np.nan for row in rows]
+        people = max(int((~np.isnan(row.values[key])).sum()) for row in rows if key in row.values)
+        real = result.possible[key].value
+        lines.append(
+            [key.removeprefix(ONE_WORD), str(people), *(f"{share:.2f}" for share in (real, *shares))]
+        )
+    yield markdown(["", "people", "real, composed", *(row.name for row in rows)], lines)
 
 
 def _measured(people: int) -> str:
@@ -52,8 +77,8 @@ def _measured(people: int) -> str:
 
 
 def _tables(result: "Evidence") -> Iterator[str]:
-    who = [column for column in result.columns if not column.key.startswith(TEXT)]
-    what = [column for column in result.columns if column.key.startswith(TEXT)]
+    who = [column for column in result.columns if not column.key.startswith((TEXT, WORD))]
+    what = [column for column in result.columns if column.key.startswith((TEXT, WORD))]
     for columns in (who, what):
         lines = [[row.name, *_cells(columns, row.figures)] for row in result.rows]
         yield markdown(["", *(column.title for column in columns)], lines)
