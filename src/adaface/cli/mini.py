@@ -108,7 +108,7 @@ def world(
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Draws the sheet.")] = 0,
 ) -> None:
-    """Write a contact sheet of the training world, with the captions beside it as text."""
+    """Write a contact sheet of the training world, and print its captions, a line a picture."""
     with mistakes_told(False):
         from adaface.mini.measuring import contact_sheet_of_world
         from adaface.pipelines.stack import Stack

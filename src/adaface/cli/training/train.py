@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from adaface.cli import options
 from adaface.cli.console import err, mistakes_told, out as stdout, print_json, say, working
@@ -38,17 +38,27 @@ class RunByDefault(TyperGroup):
         return super().parse_args(ctx, args)
 
 
+class Unnamed(TyperCommand):
+    """`run`, as people type it: without its name."""
+
+    def get_usage(self, ctx: Any) -> str:
+        """The usage line of `adaface train`."""
+        return super().get_usage(ctx).replace(" train run ", " train ", 1)
+
+
 app = typer.Typer(cls=RunByDefault, help="Train an encoder on a folder of `adaface prepare`.")
 
 
-@app.command()
+@app.command(cls=Unnamed)
 def run(
     words: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="CONFIG [KEY=VALUE]...",
-            help="A YAML file or a preset (smoke), then settings that override it, like batch=16 "
-            "loop.steps=1000.",
+            help="A YAML file or a preset, then settings that override it, like batch=16 loop.steps=1000. "
+            "Presets for the mini stack: smoke (a minute), distill-identity (stage 1), distill-identity-wide "
+            "(its second round), distill-composition (stage 2); for Stable Diffusion 1.5: reconstruct-sd15, "
+            "reconstruct-sd15-wide, sd15/identity, sd15/identity-wide, sd15/composition.",
             show_default=False,
         ),
     ] = None,
