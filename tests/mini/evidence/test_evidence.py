@@ -117,6 +117,16 @@ def test_the_grid_has_a_line_of_real_pictures_and_one_for_each_row(done):
         assert grid.height > 5 * 128
     with Image.open(done[1] / "photo.png") as grid:
         assert grid.width == 150 + 9 * (128 + 4)
+        assert grid.height > 5 * 128  # the photo as the words say, and the four rows
+
+
+def test_the_page_says_which_words_come_to_whom(done):
+    result, text = done[0], page(done[0])
+    keys = [key for key in result.possible if key.startswith("word/")]
+    assert keys and all(f"| {key.removeprefix('word/')} |" in text for key in keys)
+    assert "| accessory comes | background comes | style comes |" in text
+    words, teacher, one, _ = result.rows
+    assert set(keys) <= words.values.keys() & one.values.keys() and not set(keys) & teacher.values.keys()
 
 
 def test_what_is_done_is_told(done):

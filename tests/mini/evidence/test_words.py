@@ -11,7 +11,7 @@ CELLS = some_cells(6, 1, 2, 2, 0)
 
 
 class Scores:
-    """A CLIP to which a picture fits a caption by its words: one more for each that it shows, else one less."""
+    """A CLIP to which a picture fits a caption by its words: one more for each that it shows, else less."""
 
     def __call__(self, images, texts):
         return np.array([[fit(image.info["words"], text.split()) for text in texts] for image in images])

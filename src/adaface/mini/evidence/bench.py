@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from adaface.evaluation.scores.recognisers import FaceComparer
 from adaface.evaluation.statistics import Row
@@ -16,12 +14,11 @@ from adaface.evaluation.text_match import ClipScorer
 from adaface.face.analyzer import FaceAnalyzer
 from adaface.mini.evidence.design import PLAIN, SCENES, Cells
 from adaface.mini.evidence.faces import Judge, Likeness, by_person, looks_at, own_judge, second_judge
+from adaface.mini.evidence.real import composed_cells, images_of
 from adaface.mini.evidence.table import Column
 from adaface.mini.evidence.words import KINDS, coming, said_words
-from adaface.mini.gates import CHOICES, composed, given_and_decoded, hits_of
-from adaface.mini.measuring import load_segmenter
+from adaface.mini.gates import CHOICES, given_and_decoded, hits_of
 from adaface.mini.people import HeldOut
-from adaface.mini.recipes.latents import World
 from adaface.pipelines.personalizer import Personalizer
 from adaface.pipelines.stack import Stack
 
@@ -120,11 +117,11 @@ class Bench:
             return found
         *_, clip = self.clips.values()
         said, count = said_words(self.cells), len(self.people.given)
-        came = coming(clip, pictures, said)
+        came, whose = coming(clip, pictures, said), [self.person[one.cell] for one in said]
+        known = [k for k in range(len(said)) if not np.isnan(came[k])]
         for of, begin in ((lambda one: one.kind, WORD), (lambda one: one.word, ONE_WORD)):
-            for name in dict.fromkeys(of(one) for one in said):
-                some = [k for k, one in enumerate(said) if of(one) == name and not np.isnan(came[k])]
-                whose = [self.person[one.cell] for one in said]
+            for name in dict.fromkeys(of(said[k]) for k in known):
+                some = [k for k in known if of(said[k]) == name]
                 found[f"{begin}{name}"] = by_person(came, whose, some, count)
         return found
 
@@ -196,7 +193,7 @@ def open_bench(
         if role in stack.roles
     }
     given, back = given_and_decoded(base.pipe.vae, people)
-    photos = _composed(cells, people, stack, images_of(given), seed)
+    photos = composed_cells(cells, people.pack.take(people.given), stack, images_of(given), seed)
     return Bench(cells, people, analyzer, judges, clips, photos, images_of(back), seed)
 
 
@@ -208,29 +205,3 @@ def nearness_of(scores: NDArray[np.float32]) -> Row:
     """
     own, count = np.diag(scores).astype(np.float64), len(scores)
     return own - (scores.sum(1) - own) / max(1, count - 1)
-
-
-def images_of(pictures: Tensor) -> list[Image.Image]:
-    """Pictures (N, 3, S, S) in -1..1."""
-    pixels: NDArray[np.uint8] = (
-        ((pictures.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
-    )
-    return [Image.fromarray(one) for one in pixels]
-
-
-def _composed(
-    cells: Cells, people: HeldOut, stack: Stack, given: Sequence[Image.Image], seed: int
-) -> list[Image.Image]:
-    """The given photos as each cell's words say."""
-    pack = people.pack.take(people.given)
-    world = World(
-        pack, pack.take(torch.arange(0)), load_segmenter(stack.path("world") / "segmenter.safetensors")
-    )
-    generator = torch.Generator().manual_seed(seed)
-    made = [given[cell.person] for cell in cells.cells]
-    for kind, facts in cells.scenes.items():
-        some = cells.of(kind)
-        rows = torch.tensor([cells.cells[n].person for n in some])
-        for n, picture in zip(some, composed(world, rows, facts, generator), strict=True):
-            made[n] = picture
-    return made

@@ -11,27 +11,30 @@ from adaface.files import write_atomic
 from adaface.mini.evidence.design import Design, some_cells
 from adaface.mini.evidence.grid import grid
 from adaface.mini.evidence.pictures import Sheets, models_digest
+from adaface.mini.evidence.real import composed_cells, pack_of
 from adaface.mini.evidence.rows import RowSource
 from adaface.pipelines.personalizer import Personalizer
+from adaface.pipelines.stack import Stack
 
 FILE, PICTURES = "photo.png", "pictures/photo"
 SCENES = 4  # of seen pairs, and as many of unseen ones
 
 
 def show_photo(
-    photo: Path, out: Path, base: Personalizer, sources: Sequence[RowSource], design: Design
+    photo: Path, out: Path, base: Personalizer, stack: Stack, sources: Sequence[RowSource], design: Design
 ) -> Path:
-    """Write `out`/photo.png: the photo, rows down, prompts across.
+    """Write `out`/photo.png: the photo as the prompts' words say, then the rows.
 
-    base: finds the face. design: seed and steps of drawing. Raises what reading the photo raises.
+    base: of `stack`, finds the face. design: seed and steps of drawing. Raises what reading the photo raises.
     """
-    vector = torch.from_numpy(base.analyzer.identity([photo]).id_embedding)
-    cells = some_cells(1, 1, SCENES, SCENES, design.seed).cells
-    sheets = Sheets(out / PICTURES, cells, vector[None], models_digest(base), design.steps)
-    rows: dict[str, Sequence[Image.Image | None]] = {
-        "the photo": [Image.fromarray(load_image(photo)), *[None] * (len(cells) - 1)]
-    }
+    pixels = load_image(photo)
+    face = base.analyzer.face(photo)
+    cells = some_cells(1, 1, SCENES, SCENES, design.seed)
+    vector = torch.from_numpy(face.id_embedding)[None]
+    sheets = Sheets(out / PICTURES, cells.cells, vector, models_digest(base), design.steps)
+    made = composed_cells(cells, pack_of(pixels, face), stack, [Image.fromarray(pixels)], design.seed)
+    rows: dict[str, Sequence[Image.Image | None]] = {"the photo, composed": made}
     rows |= {source.name: sheets.get(source) for source in sources}
-    sheet = grid([f"{cell.kind}: {cell.prompt}" for cell in cells], rows)
+    sheet = grid([f"{cell.kind}: {cell.prompt}" for cell in cells.cells], rows)
     write_atomic(out / FILE, lambda path: sheet.save(path, format="PNG"))
     return out / FILE

@@ -111,7 +111,7 @@ def evidence(request: Request, tell: Tell = lambda what, done, total: None) -> E
     )
     sources = row_sources(base, request.stack, dict(request.rows))
     if request.photo is not None:
-        show_photo(request.photo, request.out, base, sources, request.design)
+        show_photo(request.photo, request.out, base, request.stack, sources, request.design)
     cells, seed = cells_of(request.design), request.design.seed
     bench = open_bench(base, request.stack, cells, people, request.seconds, seed, tell)
     sheets = Sheets(
