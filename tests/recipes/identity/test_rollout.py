@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from adaface.recipes.base.chance import next_levels
 from adaface.recipes.identity.rollout import Level, gathered, late_start, levels, raised
 
 TIMES = torch.tensor([0, 100, 500, 900, 999])
@@ -39,17 +38,6 @@ def test_more_steps_begin_nearer_to_pure_noise(steps, told):
 
 def test_no_start_is_behind_the_last_noise_level():
     assert int(late_start(torch.tensor([999]), 7, 1000)) == 999
-
-
-def test_the_next_level_by_hand():
-    """Two more steps: a = 2^-0.3 = 0.8123; 0.5^a = 0.5695, 0.7^a = 0.7485."""
-    ends = next_levels(torch.tensor([1000, 1000]), torch.tensor([0.0, 1.0]), 3)
-    assert ends.tolist() == [569, 748]
-
-
-def test_more_steps_go_down_more_slowly():
-    middle = torch.tensor([0.5])
-    assert next_levels(torch.tensor([900]), middle, 7) > next_levels(torch.tensor([900]), middle, 3)
 
 
 def first(count=2):

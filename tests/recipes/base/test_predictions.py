@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from adaface.recipes.base.predictions import KINDS, clean_of, converted, noise_of
+from adaface.mini import models
+from adaface.recipes.base.predictions import KINDS, clean_of, converted, ddim_step, noise_of
 
 ALPHAS = torch.tensor([0.9, 0.36, 0.01])
 
@@ -35,6 +36,33 @@ def test_an_answer_of_any_kind_becomes_one_of_any_other(given, wanted):
 def test_an_answer_of_the_wanted_kind_is_handed_on():
     noisy, _ = said()
     assert converted(noisy, noisy, ALPHAS, given="epsilon", wanted="epsilon") is noisy
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_ddim_step_is_diffusers_own(kind):
+    from diffusers import DDIMScheduler
+
+    given = {**models.new_scheduler().config, "prediction_type": kind, "clip_sample": False}
+    scheduler = DDIMScheduler.from_config(given, timestep_spacing="leading")
+    scheduler.set_timesteps(50)
+    alphas = scheduler.alphas_cumprod
+    latents, said = torch.randn(2, 2, 4, 2, 2, generator=torch.Generator().manual_seed(0))
+    now = int(scheduler.timesteps[10])
+    then = now - len(alphas) // 50
+    theirs = scheduler.step(said, now, latents, eta=0.0).prev_sample
+    assert_close(ddim_step(kind, latents, said, alphas[now], alphas[then]), theirs, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_ddim_step_of_true_answers_leads_to_the_same_latents_with_less_noise(kind):
+    """Each sample from its own level, to one nearer to the clean latents; to these at 1."""
+    noisy, answers = said()
+    then = torch.tensor([0.95, 0.5, 0.2])
+    signal, rest = then.sqrt()[:, None, None, None], (1 - then).sqrt()[:, None, None, None]
+    wanted = signal * answers["sample"] + rest * answers["epsilon"]
+    assert_close(ddim_step(kind, noisy, answers[kind], ALPHAS, then), wanted, rtol=1e-4, atol=1e-4)
+    clean = ddim_step(kind, noisy, answers[kind], ALPHAS, torch.tensor(1.0))
+    assert_close(clean, answers["sample"], rtol=1e-4, atol=1e-4)
 
 
 def test_numbers_by_hand():
