@@ -237,6 +237,21 @@ def test_a_run_whose_time_is_over_is_told_to_take_more_of_it(whole):
         resume(whole, ONE, over(loop={"steps": 9, "seconds": 0.001}))
 
 
+def test_a_stopped_run_can_be_ended_where_it_stands(whole, tmp_path):
+    """After two of its four steps; then it is done."""
+    run = copied(whole, tmp_path)
+    for later in (checkpoint.folder_of(run, 4), run / "encoder"):
+        shutil.rmtree(later)
+    done = resume(run, ONE, over(loop={"steps": 2}))
+    assert done.finished and done.step == 2
+    ended, saved = (
+        AdaFaceEncoder.from_pretrained(place / "encoder") for place in (run, checkpoint.folder_of(run, 2))
+    )
+    assert ended.fingerprint() == saved.fingerprint()
+    with pytest.raises(ConfigError, match=r"^batch=2: .* done after 2 steps"):
+        resume(run, ONE, over(batch=2))
+
+
 def test_a_done_run_is_still_done_on_another_place(whole, tmp_path):
     assert resume(copied(whole, tmp_path), ONE, over(workers=1, tensorboard="false", batch=4)).finished
 

@@ -17,12 +17,13 @@ from adaface.optional import require
 from adaface.recipes.config import ENCODER, TrainConfig, resolved
 from adaface.recipes.registry import load_config, open_recipe
 from adaface.training.config import Layer, flat, read_yaml, to_plain, to_yaml
+from adaface.training.settings import PLACES, LoopConfig
 
 if TYPE_CHECKING:
     from adaface.recipes.registry import Experiment
     from adaface.training.distributed import Ranks
     from adaface.training.replay import Replay
-    from adaface.training.state import Progress
+    from adaface.training.state import Progress, RunState
 
 FIXED = ("recipe", "stack", "seed", "kv_multipliers")  # settings that decide what a run is
 CONFIG, START, TENSORBOARD, SAMPLES, ABOUT = "config.yaml", "start", "tensorboard", "samples", "run.json"
@@ -94,15 +95,16 @@ def resume(run: str | Path, ranks: "Ranks", over: Layer, tell: Tell = lambda p, 
     """Go on with a run, with everything as it was; over: settings that may change, such as `loop.steps`.
 
     Raises ConfigError: `init_from` is among them, since a run that goes on has its weights already, or
-    another setting that decides what is trained; or the run is done, so that no step would have a setting; or
-    another process trains in it. MissingFileError: no run there. What is refused changes nothing of the run.
+    another setting that decides what is trained; or the run was done and still is, so that no step would
+    have a setting; or another process trains in it. MissingFileError: no run there. What is refused changes
+    nothing of the run.
     """
     run = Path(run)
     read_run(run, over)
     with ExitStack() as until:
         _hold(until, run, ranks)
         config = read_run(run, over)  # again: it may have changed until it was held
-        _check_counts(run, config)
+        _check_steps_left(run, config)
         return _fit(config, run, ranks, tell)
 
 
@@ -126,12 +128,15 @@ def read_run(run: Path, over: Layer) -> TrainConfig:
     return now
 
 
-def _check_counts(run: Path, config: TrainConfig) -> None:
-    """Raises ConfigError: the run is done, so that the settings that `config` changes would do nothing."""
-    from adaface.training import checkpoint
-    from adaface.training.replay import PLACES
+def _check_steps_left(run: Path, config: TrainConfig) -> None:
+    """Raises ConfigError: the run was done and still is, so that what `config` changes would do nothing.
 
-    before, now = (flat(to_plain(c)) for c in (read_run(run, Layer("", {})), config))
+    A run that was stopped may end where it stands, by `loop.steps` of what is done.
+    """
+    from adaface.training import checkpoint
+
+    written = read_run(run, Layer("", {}))
+    before, now = flat(to_plain(written)), flat(to_plain(config))
     changed = [
         f"{name}={now.get(name)}"
         for name in before | now
@@ -140,15 +145,19 @@ def _check_counts(run: Path, config: TrainConfig) -> None:
     newest = checkpoint.latest(run) if changed else None
     if newest is None:
         return
-    state, loop = checkpoint.read_state(newest), config.loop
-    if state.step >= loop.steps or state.seconds >= loop.seconds:
-        by_steps = state.step >= loop.steps
+    state = checkpoint.read_state(newest)
+    if _done(state, written.loop) and _done(state, config.loop):
+        by_steps = state.step >= config.loop.steps
         longer = f"loop.steps={2 * state.step}" if by_steps else f"loop.seconds={2 * state.seconds + 1:.0f}"
         raise ConfigError(
             f"{', '.join(changed)}: {run} is done after {state.step} steps, and no step is left for that. "
             f"Let it go on longer ({longer}), or begin a new run from its weights: "
             f"init_from={run}"
         )
+
+
+def _done(state: "RunState", loop: LoopConfig) -> bool:
+    return state.step >= loop.steps or state.seconds >= loop.seconds
 
 
 def replay(run: str | Path, step: int | None, ranks: "Ranks") -> "Replay":
@@ -162,7 +171,7 @@ def replay(run: str | Path, step: int | None, ranks: "Ranks") -> "Replay":
     config, start = read_run(run, Layer("", {})), _start_of(run)
     then = training.settings_of(run, step, start)
     if then is not None:
-        here = {name: getattr(config, name) for name in training.PLACES}
+        here = {name: getattr(config, name) for name in PLACES}
         config = resolved(load_config([Layer(f"{run / ABOUT}", {**then, **here})]))
     recipe = open_recipe(config, ranks.device, start)
     try:

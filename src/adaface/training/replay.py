@@ -15,11 +15,9 @@ from adaface.training.metrics import ABOUT, last_step, starts
 from adaface.training.plan import Part, StepPlan
 from adaface.training.recipe import Recipe
 from adaface.training.run import PLAN, Run
-from adaface.training.settings import LoopConfig
+from adaface.training.settings import PLACES, LoopConfig
 from adaface.training.state import Hooks
 from adaface.training.step import Outcome
-
-PLACES = ("data", "device", "workers", "tensorboard")  # settings that decide nothing of what is learned
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from adaface.errors import ConfigError
 Precision = Literal["bf16", "fp16", "fp32"]
 OptimizerName = Literal["adamw", "prodigy", "muon"]
 Decay = Literal["cosine", "linear", "constant"]
+PLACES = ("data", "device", "workers", "tensorboard")  # settings that decide nothing of what is learned
 
 
 @dataclass(frozen=True, kw_only=True)
