@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -170,6 +171,24 @@ def test_all_processes_time_as_many_steps_as_the_slowest(monkeypatch):
     slower = SimpleNamespace(ranks=SimpleNamespace(gather=lambda seconds: [seconds, 1.1]))
     assert estimates._times(None, {"step": ["one", "two"]}, slower, lambda text: None) == {"step": 1.1}
     assert done == ["one", "one"]  # the first one is not counted
+
+
+def test_memory_is_measured_by_the_dearest_plan_of_a_kind_and_time_by_plans_as_they_come(
+    settings, monkeypatch
+):
+    done, loss = {}, PhotoRecipe.loss
+
+    def watched(self, plan, part):
+        done[next(reversed(done))].append("dear" in plan.coins)
+        return loss(self, plan, part)
+
+    monkeypatch.setattr(
+        PhotoRecipe, "dearest", lambda self, plan: replace(plan, coins={**plan.coins, "dear": True})
+    )
+    monkeypatch.setattr(PhotoRecipe, "loss", watched)
+    estimate(settings(), ONE, lambda text: done.update({text: []}))
+    assert done.pop("memory: step") == [True, True]  # of one sample, and of two
+    assert len(done["time: step"]) > 0 and not any(map(any, done.values()))
 
 
 def test_what_is_done_is_told_before_it(settings, monkeypatch):

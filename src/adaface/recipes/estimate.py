@@ -147,16 +147,12 @@ def estimate(config: TrainConfig, ranks: Ranks, say: Say = lambda text: None) ->
 
 
 def _kinds(recipe: "Experiment", config: TrainConfig) -> dict[str, list[StepPlan]]:
-    """Plans from all over the run by their kind, the most frequent kind first.
-
-    A recipe whose steps are not alike tells them apart by a method `kind(plan) -> str`.
-    """
-    kind: Callable[[StepPlan], str] = getattr(recipe, "kind", lambda plan: "step")
+    """Plans from all over the run by their kind, the most frequent kind first."""
     found: dict[str, list[StepPlan]] = {}
     steps = config.loop.steps
     for number in torch.randint(1, steps + 1, (DRAWN,), generator=step_generator(config.seed, 0)).tolist():
         plan = recipe.draw(number, step_generator(config.seed, number), number / steps)
-        found.setdefault(kind(plan), []).append(plan)
+        found.setdefault(recipe.kind(plan), []).append(plan)
     return dict(sorted(found.items(), key=lambda item: -len(item[1])))
 
 
@@ -197,11 +193,8 @@ def _memory(
 
 
 def _grown(recipe: "Experiment", stepper: Stepper, plan: StepPlan) -> float:
-    """Megabytes of activations of a step by this plan, in one part of one process, at their most.
-
-    A recipe whose steps take less for some samples has a method `dearest(plan) -> StepPlan`.
-    """
-    plan = getattr(recipe, "dearest", lambda plan: plan)(plan)
+    """Megabytes of activations of a step of this plan's kind, in one part of one process, at their most."""
+    plan = recipe.dearest(plan)
     counts = sorted({max(1, min(count, len(plan.rows))) for count in (1, 2)})
     seen = [_activations(recipe, stepper, plan, count) / MB for count in counts]
     samples = len(stepper.parts[0].take(plan.rows))

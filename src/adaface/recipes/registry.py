@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from adaface.training.plan import StepPlan
     from adaface.training.recipe import Recipe
 
     class Experiment(Recipe, Protocol):
@@ -26,6 +27,12 @@ if TYPE_CHECKING:
         @property
         def waited(self) -> float:
             """Seconds that this process has waited for samples so far."""
+
+        def kind(self, plan: StepPlan) -> str:
+            """What kind of step a plan is of, in words: steps of one kind take alike in memory and time."""
+
+        def dearest(self, plan: StepPlan) -> StepPlan:
+            """The plan with which a step of its kind takes the most memory, whatever its samples are."""
 
         def validate(self) -> float | None:
             """How good the present weights are, lower is better; None: nobody knows."""
