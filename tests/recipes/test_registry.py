@@ -14,6 +14,11 @@ def test_a_preset_names_only_settings_that_there_are(name):
     assert build(type(config), [Layer("again", to_plain(config))]) == config
 
 
+def test_stage_2_keeps_no_checkpoint_by_its_validation_which_does_not_see_likeness():
+    composed = [config for config in map(read_config, presets()) if config.recipe == "distill_composition"]
+    assert len(composed) == 2 and {config.loop.keep_best for config in composed} == {0}
+
+
 def test_the_smoke_config_comes_with_the_package():
     assert "smoke" in presets()
 

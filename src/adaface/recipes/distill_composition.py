@@ -51,7 +51,8 @@ class CompositionStep(Step):
         """Which step it is, and its own coins.
 
         Plans of validation (no step of the run: below 1) are compositional: losses of other kinds are of
-        other sizes, and their mean would say which kinds were drawn.
+        other sizes, and their mean would say which kinds were drawn. They do not see likeness (see
+        `Compose.coins`), so that the presets keep no checkpoint for its validation.
         """
         distil = float(torch.rand((), generator=generator)) < self.config.distill_share
         composes = step < 1 or step % self.config.compose_every == 0

@@ -179,6 +179,19 @@ def test_candidates_share_one_drawing_and_differ_by_noise_and_level(recipe, monk
     assert seen[0].timesteps.tolist() != seen[1].timesteps.tolist()
 
 
+@pytest.mark.parametrize(("primed", "levels"), [(True, "levels"), (False, "photo_levels")])
+def test_a_drawing_is_noised_less_than_a_photo_so_that_its_layout_stays(recipe, monkeypatch, primed, levels):
+    step, started = recipe.step.steps[COMPOSE], []
+    start = step.start
+    monkeypatch.setattr(step, "start", lambda *given: started.append(start(*given)) or started[-1])
+    for number in range(1, 5):
+        recipe.loss(plan_of(recipe, number, primed=primed, denoising=1), Part())
+    low, high = getattr(step.own, levels)
+    shares = torch.cat([one.timesteps for one in started]) / recipe.models.denoiser.steps
+    assert low - 0.001 <= shares.min() and shares.max() <= high
+    assert max(step.own.levels) <= min(step.own.photo_levels)
+
+
 def test_validation_composes_from_photos_once_and_bars_nobody(opened):
     """Or else its mean would say which steps were drawn, and how many samples the filter let through."""
     compose = {"weights": NONE | {"target": 1.0}, "level": 3.0, "primed": 1.0, "denoising": 3}

@@ -33,7 +33,7 @@ def noise_of(kind: str, noisy: Tensor, prediction: Tensor, alphas: Tensor) -> Te
 def ddim_step(kind: str, noisy: Tensor, prediction: Tensor, now: Tensor, then: Tensor) -> Tensor:
     """One DDIM step (eta 0) of latents (B, C, h, w), in float32, from the cumulative alphas `now` to `then`.
 
-    now, then: (B,), or one for all; `then` of 1 gives the clean latents.
+    now, then: (B,), or one for all, on the latents' device; `then` of 1 gives the clean latents.
     """
     signal, noise = _shares(then)
     return signal * clean_of(kind, noisy, prediction, now) + noise * noise_of(kind, noisy, prediction, now)

@@ -35,7 +35,8 @@ def primed(
     """
     used = [(context, share) for context, share in zip(contexts, shares, strict=True) if share]
     levels = torch.linspace(denoiser.steps - 1, 0, steps + 1).round().long().tolist()[:-1]
-    alphas = [denoiser.alphas[level] for level in levels]
+    schedule = denoiser.alphas  # once: each look copies it to the device
+    alphas = [schedule[level] for level in levels]
     latents = noise
     for level, now, then in zip(levels, alphas, [*alphas[1:], torch.ones_like(alphas[0])], strict=True):
         timesteps = torch.full((len(latents),), level, device=latents.device)

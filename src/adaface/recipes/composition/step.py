@@ -98,6 +98,9 @@ class Compose(Step):
 
         Plans of validation (no step of the run: below 1) begin with the photo, denoise once and bar none: a
         drawing and the filter follow the encoder, so that losses of two encoders would be of other pictures.
+        They say how far prompts are left alone, and not which encoder is better: a photo's noisy latents
+        show whose they are whatever the rows say, so that likeness can be lost unseen; and samples in whose
+        single picture no face is found, which follows the encoder a little, count less.
         """
         validating = step < 1
         primed = float(torch.rand((), generator=generator)) < self.own.primed
