@@ -199,6 +199,26 @@ def test_the_encoder_learns_from_people_between_two_except_where_the_identity_lo
     assert (kept > 0.5).all() and (kept < 1 - 1e-4).any()
 
 
+@pytest.mark.parametrize(("first", "read"), [(7, [7]), (8, [])])
+def test_the_identity_loss_reads_no_photo_of_people_between_two(smoke_build, monkeypatch, first, read):
+    """Of twelve samples the first eight are of their photos' people; the noise fits from `first` on."""
+    base = smoke_build.base_recipe(identity=True)
+    step = dataclasses.replace(
+        smoke_build.config.encoder_step,
+        batch=12, identity_weight=0.5, identity_pictures=2, drawn_weight=0.0,
+    )  # fmt: skip
+    recipe = EncoderRecipe(smoke_build_encoder(smoke_build), base, step)
+    base.config = dataclasses.replace(base.config, identity_times=(0.12, 0.7))
+    rows, asked = base.plain[torch.arange(12) % len(base.plain)], []
+    monkeypatch.setattr(recipe, "draw", lambda generator: (rows, base.data.ids[rows]))
+    fits = torch.arange(12) >= first
+    monkeypatch.setattr(base, "draw_times", lambda count, generator: torch.where(fits, 0.5, 0.99))
+    monkeypatch.setattr(base, "identity", lambda clean, of, _: asked.extend(of.tolist()) or torch.tensor(3.0))
+    terms = recipe.step(torch.Generator().manual_seed(0))
+    assert asked == rows[read].tolist()
+    assert [float(terms[name]) for name in terms if name == "identity"] == [1.5] * len(read)
+
+
 def test_half_of_what_the_encoder_draws_is_plain_and_half_a_scene(smoke_build, monkeypatch):
     base = smoke_build.base_recipe(identity=True)
     step = dataclasses.replace(smoke_build.config.encoder_step, batch=8, drawn_pictures=5, drawn_weight=2.0)
