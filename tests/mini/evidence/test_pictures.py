@@ -9,8 +9,7 @@ from PIL import Image
 
 from adaface.mini.evidence import pictures
 from adaface.mini.evidence.design import Design, cells_of
-from adaface.mini.evidence.grid import grid
-from adaface.mini.evidence.pictures import Sheets
+from adaface.mini.evidence.pictures import Sheets, grid
 from adaface.mini.evidence.rows import CLASS_PROMPT, TEACHER, RowSource
 from adaface.pipelines.settings import Settings
 

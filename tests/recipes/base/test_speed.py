@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from adaface.errors import ConfigError
-from adaface.recipes.base.speed import quicken
+from adaface.recipes.base.models import quicken
 from adaface.training.plan import Part, step_generator
 
 

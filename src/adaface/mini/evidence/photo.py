@@ -9,8 +9,7 @@ from PIL import Image
 from adaface.face.images import load_image
 from adaface.files import write_atomic
 from adaface.mini.evidence.design import Design, some_cells
-from adaface.mini.evidence.grid import grid
-from adaface.mini.evidence.pictures import Sheets, models_digest
+from adaface.mini.evidence.pictures import Sheets, grid, models_digest
 from adaface.mini.evidence.real import composed_cells, pack_of
 from adaface.mini.evidence.rows import RowSource
 from adaface.pipelines.personalizer import Personalizer

@@ -1,12 +1,13 @@
-"""Pictures of a row, drawn once and kept as one sheet. Letters: P people, N cells, S side of a picture."""
+"""Pictures of a row, drawn once and kept as one sheet; and one picture of all rows. P people, N cells."""
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageDraw, PngImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
 from adaface.encoder.fingerprint import fingerprint
@@ -17,6 +18,7 @@ from adaface.pipelines.drawing import Drawing, draw
 from adaface.pipelines.personalizer import Personalizer
 
 BATCH = 32
+TILE, GAP, LINE_PX, LETTER_PX, NAME_PX = 128, 4, 12, 6, 150  # of the picture of all rows
 _KEY = "adaface-evidence"
 Tell = Callable[[int, int], None]
 
@@ -112,3 +114,31 @@ def _tiles(sheet: Image.Image, columns: int, rows: int) -> list[Image.Image]:
         for y in range(rows)
         for x in range(columns)
     ]
+
+
+def grid(
+    columns: Sequence[str], rows: Mapping[str, Sequence[Image.Image | None]], side: int = TILE
+) -> Image.Image:
+    """A line a row, the same people and prompts side by side.
+
+    columns: what stands above each. rows: by name, a picture for each column, None where there is none.
+    """
+    heads = [_wrapped(words, side) for words in columns]
+    top = LINE_PX * max(text.count("\n") + 1 for text in heads) + GAP
+    size = (NAME_PX + len(columns) * (side + GAP), top + len(rows) * (side + GAP))
+    sheet = Image.new("RGB", size, "white")
+    pen = ImageDraw.Draw(sheet)
+    for x, words in enumerate(heads):
+        pen.multiline_text((NAME_PX + x * (side + GAP) + 2, 0), words, fill="black", spacing=1)
+    for y, (name, pictures) in enumerate(rows.items()):
+        line = top + y * (side + GAP)
+        pen.multiline_text((2, line + side // 3), _wrapped(name, NAME_PX), fill="black", spacing=1)
+        for x, picture in enumerate(pictures):
+            if picture is not None:
+                tile = picture.convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
+                sheet.paste(tile, (NAME_PX + x * (side + GAP), line))
+    return sheet
+
+
+def _wrapped(words: str, width: int) -> str:
+    return "\n".join(textwrap.wrap(words, (width - 4) // LETTER_PX)) or " "

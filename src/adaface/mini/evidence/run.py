@@ -15,10 +15,9 @@ from adaface.evaluation.statistics import Row
 from adaface.files import write_atomic, write_text
 from adaface.mini.evidence.bench import COPY, Bench, open_bench
 from adaface.mini.evidence.design import PLAIN, SEEN, SPLITS, UNSEEN, Design, cells_of
-from adaface.mini.evidence.grid import grid
 from adaface.mini.evidence.page import page
 from adaface.mini.evidence.photo import show_photo
-from adaface.mini.evidence.pictures import Sheets, models_digest
+from adaface.mini.evidence.pictures import Sheets, grid, models_digest
 from adaface.mini.evidence.rows import CLASS_PROMPT, TEACHER, RowSource, row_sources
 from adaface.mini.evidence.table import Against, Column, Figure, against, figures, mean_of, plain
 from adaface.mini.people import HeldOut, held_out

@@ -20,7 +20,7 @@ class PhotoConfig(TrainConfig):
     of the augmentation. latents: "cached" takes those of `adaface prepare --latents`, "fly" encodes each
     picture, "auto" takes what is there. frozen: precision of the models that are not trained; "auto" is bf16
     on CUDA. gradient_checkpointing: the UNet is computed twice, for less memory. unets: "plain",
-    "channels_last" or "compiled", for GPUs (see `adaface.recipes.base.speed`). likeness_weight: of the
+    "channels_last" or "compiled", for GPUs (see `adaface.recipes.base.models`). likeness_weight: of the
     likeness (1 - it) of what the base draws from noise for the step's people, in likeness_share of the steps
     (see `adaface.recipes.base.drawn`); compositional steps have a likeness of their own.
     """

@@ -1,15 +1,16 @@
-"""The models of a run of the inverse encoder: one that is trained, and a frozen diffusion model. B, K, D."""
+"""The models of a run of the inverse encoder: one is trained, a frozen diffusion model, made fast. B, K, D."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from adaface.encoder.id_prompter import Arc2FacePrompter
 from adaface.encoder.inverse import AdaFaceEncoder
+from adaface.errors import ConfigError
 from adaface.pipelines.quiet import quiet
 from adaface.pipelines.settings import Settings
 from adaface.pipelines.stack import Stack
@@ -17,6 +18,11 @@ from adaface.recipes.base.config import PhotoConfig
 from adaface.recipes.base.denoising import Denoiser
 from adaface.recipes.base.opening import open_encoder, precision, start_encoder
 from adaface.training.plan import sample_generator
+
+with quiet():
+    from diffusers import UNet2DConditionModel
+
+UNets = Literal["plain", "channels_last", "compiled"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,3 +91,22 @@ def open_models(
     denoiser = Denoiser(pipe, settings.layer_weights)
     prompter = prompter.requires_grad_(False).eval().to(device)
     return Models(stack, pipe, denoiser, prompter, encoder.to(device), settings)
+
+
+def quicken(models: Iterable[nn.Module], wanted: UNets, *, watched: bool) -> None:
+    """Bring the UNets among the models into the wanted form; what they compute stays, but for rounding.
+
+    "plain" leaves them as they are, "channels_last" lays their weights out so, "compiled" compiles them too:
+    minutes at the first step, and again where a shape is new. watched: a step records what happens within a
+    UNet. Raises ConfigError: compiled and watched, since a compiled one shows nothing.
+    """
+    if wanted == "compiled" and watched:
+        raise ConfigError(
+            "unets=compiled: this recipe's steps record what happens within the UNet, and a compiled one "
+            "does not show it. Give unets=channels_last"
+        )
+    for model in models:
+        if wanted != "plain" and isinstance(model, UNet2DConditionModel):
+            model.to(memory_format=torch.channels_last)
+            if wanted == "compiled":
+                model.compile()

@@ -21,11 +21,10 @@ from adaface.prompt.embedding import embed_prompt
 from adaface.recipes.base.batches import Loader
 from adaface.recipes.base.config import PhotoConfig
 from adaface.recipes.base.latents import open_latents
-from adaface.recipes.base.models import Models, open_models, start_of
+from adaface.recipes.base.models import Models, open_models, quicken, start_of
 from adaface.recipes.base.opening import open_base, open_dataset
 from adaface.recipes.base.photos import Batch, Photos
 from adaface.recipes.base.samples import draw_people, grid, settings_of
-from adaface.recipes.base.speed import quicken
 from adaface.recipes.config import ENCODER
 from adaface.spec import DEFAULT_SUBJECT
 from adaface.text.clip import TextEncoder
