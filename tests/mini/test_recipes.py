@@ -9,12 +9,11 @@ from torch.testing import assert_close
 
 from adaface.mini import models
 from adaface.mini.config import PRESETS, preset
-from adaface.mini.recipes.base import HIDES, between
+from adaface.mini.recipes.base import between
 from adaface.mini.recipes.clip import ClipConfig, ClipRecipe
 from adaface.mini.recipes.encoder import FILL, TEMPLATES, EncoderRecipe, WordsRecipe
 from adaface.mini.recipes.latents import LatentSet, World, cache
 from adaface.mini.recipes.vae import VaeRecipe
-from adaface.mini.world.facts import ACCESSORIES
 from adaface.mini.world.look import CODES, GROUPS, look_words
 from adaface.mini.world.segment import Segmenter
 
@@ -80,7 +79,7 @@ def test_a_step_of_the_base_has_all_its_terms(smoke_build):
     assert all(float(term.detach()) > 0 for term in terms.values())
 
 
-def test_words_of_scenes_say_who_is_to_be_drawn_and_hide_no_face(smoke_build):
+def test_words_of_scenes_say_who_is_to_be_drawn_and_put_nothing_on_them(smoke_build):
     base = smoke_build.base_recipe(identity=True)
     base.config = dataclasses.replace(base.config, look_share=0.0)  # scenes name the look all the same
     captions = []
@@ -90,8 +89,8 @@ def test_words_of_scenes_say_who_is_to_be_drawn_and_hide_no_face(smoke_build):
     whose = base.looks.codes(ids).tolist()
     own = [[look_words()[group * CODES + code] for group, code in enumerate(row)] for row in whose]
     assert all(set(words) & set(text.split()) for words, text in zip(own, captions, strict=True))
-    accessories = {ACCESSORIES[int(base.data.facts.accessory[row])] for row in base.scenes}
-    assert accessories and not accessories & set(HIDES)
+    assert len(base.scenes) and not base.data.facts.accessory[base.scenes].any()
+    assert (base.data.facts.background + base.data.facts.style)[base.scenes].all()
 
 
 def test_likeness_in_scenes_counts_by_its_own_weight_and_leaves_the_layout_alone(smoke_build):

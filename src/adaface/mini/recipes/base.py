@@ -20,18 +20,13 @@ from adaface.face.differentiable.network import SFace, identity_loss
 from adaface.mini.recipes.latents import LatentSet
 from adaface.mini.recipes.sampling import contact_sheet, decode, sample
 from adaface.mini.world.captions import caption
-from adaface.mini.world.facts import ACCESSORIES, USUAL
+from adaface.mini.world.facts import USUAL
 from adaface.mini.world.look import CODES, GROUPS, LookCodes, look_words
 from adaface.recipes.base.drawn import draw_latents, two_levels
 from adaface.recipes.base.likeness import likeness
 from adaface.text.clip import TextEncoder
 from adaface.training.plan import seeds
 
-HIDES = (
-    "wearing sunglasses",
-    "with a red clown nose",
-    "with a black moustache",
-)  # what no likeness can be asked under
 NAMED = "a photo of {}"  # what teaches the look words
 SCENES = (  # of the sheet that shows where a run stands
     "a photo of a {}",
@@ -100,8 +95,9 @@ class BaseRecipe:
             (facts.background == 0) & (facts.accessory == 0) & (facts.style == 0) & (facts.framing == USUAL)
         )
         self.plain, self.composed = plain.nonzero()[:, 0], (~plain).nonzero()[:, 0]
-        open_face = ~torch.tensor([name in HIDES for name in ACCESSORIES])[facts.accessory]
-        self.scenes = (~plain & open_face & (facts.framing == USUAL)).nonzero()[:, 0]
+        # with nothing worn: a bare face is more alike, so that caps and crowns would go
+        bare = (facts.accessory == 0) & (facts.framing == USUAL)
+        self.scenes = (~plain & bare).nonzero()[:, 0]
         self.alphas = self.scheduler.alphas_cumprod.to(self.device)
         self.prompter.to(self.device)
         self.mean_id = self.data.ids[self.plain].mean(0).to(self.device)
@@ -151,7 +147,7 @@ class BaseRecipe:
         """Likeness of what the ID teacher draws from noise, and of what look words draw in scenes.
 
         A UNet that learns the likeness from ID embeddings alone forgets it under any other prompt. In scenes
-        it counts less and leaves the layout alone: a cap, a sky would go, since a bare face is more alike.
+        it counts less and leaves the layout alone: a sky would go, since a face alone is more alike.
         """
         config, count = self.config, self.config.drawn_pictures
         taught = max(1, round(count * config.drawn_share)) if len(self.scenes) else count

@@ -1,4 +1,4 @@
-"""The models of a run of the inverse encoder: one is trained, a frozen diffusion model, made fast. B, K, D."""
+"""The models of a run of the inverse encoder: one that is trained, a frozen diffusion model. B, K, D."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
