@@ -49,7 +49,7 @@ def test_stage_2_as_reported_composes_as_the_full_size_preset_of_the_paper():
     assert ours.compose.weights == theirs.compose.weights
     for name in ("primed", "denoising", "candidates", "margin", "anchor", "level"):
         assert getattr(ours.compose, name) == getattr(theirs.compose, name), name
-    for name in ("compose_every", "distill_share", "max_rollout", "background_weight"):
+    for name in ("compose_every", "distill_share", "max_rollout", "background_weight", "likeness_weight"):
         assert getattr(ours, name) == getattr(theirs, name), name
 
 

@@ -35,7 +35,7 @@ def settings(tiny_stack, faces, grammar_file):
         given = {
             "stack": str(tiny_stack), "data": str(faces), "batch": 3, "validation": 3, "device": "cpu",
             "samples": {"people": 0}, "workers": 0, "compose_every": 1, "frozen": "fp32", "loop": loop,
-            "compose": own | (compose or {}),
+            "likeness_weight": 0.0, "compose": own | (compose or {}),
         }  # fmt: skip
         return read_config("distill-composition", Layer("test", given | values))
 
