@@ -89,7 +89,7 @@ class Bench:
         return [n for n in self.cells.of(*kinds) if n in known]
 
     def _texts(self, pictures: Pictures, there: Sequence[int]) -> dict[str, Row]:
-        """Shares of pictures that choose their own caption, and how much nearer to it they are than to any.
+        """Shares of pictures that choose their own caption, and how much nearer it is than others.
 
         Without a kind in their name they are of seen and unseen scenes together.
         """
@@ -204,4 +204,4 @@ def nearness_of(scores: NDArray[np.float32]) -> Row:
     than whether the own caption comes first.
     """
     own, count = np.diag(scores).astype(np.float64), len(scores)
-    return own - (scores.sum(1) - own) / max(1, count - 1)
+    return own - (scores.sum(1) - own) / (count - 1)

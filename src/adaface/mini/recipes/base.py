@@ -24,6 +24,7 @@ from adaface.mini.world.facts import USUAL
 from adaface.mini.world.look import CODES, GROUPS, LookCodes, look_words
 from adaface.recipes.base.drawn import draw_latents, two_levels
 from adaface.recipes.base.likeness import likeness
+from adaface.recipes.base.predictions import clean_of
 from adaface.text.clip import TextEncoder
 from adaface.training.plan import seeds
 
@@ -202,8 +203,7 @@ class BaseRecipe:
 
     def clean(self, noisy: Tensor, velocity: Tensor, timesteps: Tensor) -> Tensor:
         """Clean latents (B, C, 8, 8) that a predicted velocity means for noisy ones at timesteps (B,)."""
-        alphas = self.alphas[timesteps][:, None, None, None]
-        return alphas.sqrt() * noisy - (1 - alphas).sqrt() * velocity
+        return clean_of("v_prediction", noisy, velocity, self.alphas[timesteps])
 
     def draw_times(self, count: int, generator: Generator) -> Tensor:
         """Noise levels as shares of all (B,): even, and some more in the uppermost fifth."""

@@ -36,7 +36,7 @@ class EncoderConfig:
 
     batch: int = 32
     id_noise: float = 0.3  # most relative noise on an ID embedding, drawn for each
-    between_share: float = 0.6  # of the people lie between two of the data: harder to learn by heart
+    between_share: float = 0.6  # of the people beyond `own` lie between two: harder to learn by heart
     identity_weight: float = 0.0  # of the identity loss on the student's decoded predictions
     identity_pictures: int = 6  # a step
     drawn_weight: float = 0.0  # of the likeness of what the student draws from noise
@@ -73,7 +73,7 @@ class EncoderRecipe:
         """
         base, config = self.base, self.config
         rows, others = (
-            base.plain[torch.randint(len(base.plain), (config.batch,), generator=generator)] for _ in "ab"
+            base.plain[torch.randint(len(base.plain), (config.batch,), generator=generator)] for _ in range(2)
         )
         ids = base.data.ids[rows]
         mixed = between(ids, base.data.ids[others], config.between_share, generator)
