@@ -130,7 +130,8 @@ def ablate(
         people_of(data, design)  # what measuring needs is looked for before hours of training, not after
         if photo is not None:
             load_image(photo)
-        say(f"{len(plan.configs)} runs from {start}: {plan.budget} each", quiet=as_json)
+        begins = start if begin else "a copy of the text encoder"
+        say(f"{len(plan.configs)} runs from {begins}: {plan.budget} each", quiet=as_json)
         runs = _trained(plan, folder, device, as_json)
         request = Request(
             data=data, out=folder,

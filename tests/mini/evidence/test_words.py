@@ -47,6 +47,7 @@ def test_a_word_comes_if_the_picture_fits_better_with_it():
     adds = [
         len(one.caption.split()) > len(one.without.split()) for one in said
     ]  # a style takes a style's place
+    assert any(adds)
     assert coming(Scores(), drawn(), said)[adds].tolist() == [1] * sum(adds)
     word = next(one.word for one in said if one.kind == "accessory")
     came = coming(Scores(), drawn(word), said)

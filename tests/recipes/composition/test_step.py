@@ -297,18 +297,6 @@ def test_every_third_step_composes_and_a_fifth_of_the_others_is_of_stage_one(ope
         assert list(terms) == [kind] and terms[kind] > 0
 
 
-def test_likeness_of_a_drawing_counts_in_the_steps_that_do_not_compose(opened, monkeypatch):
-    monkeypatch.setattr(
-        "adaface.recipes.base.drawn.likeness", lambda _, pictures, *__: pictures.mean((1, 2, 3))
-    )
-    recipe = opened(compose_every=3, distill_share=0.5, likeness_weight=1.0, likeness_share=1.0)
-    for step in range(1, 8):
-        plan = plan_of(recipe, step)
-        terms, composes = recipe.loss(plan, Part()), plan.coins[KIND] == COMPOSE
-        assert ("likeness" in terms) != composes
-        assert ("likeness of a drawing" in recipe.kind(plan)) != composes
-
-
 def test_each_kind_of_step_has_a_name(recipe):
     made = {recipe.step.kind(plan_of(recipe, primed=primed, denoising=2)) for primed in (True, False)}
     assert made == {"compose, denoising steps: 2", "compose, denoising steps: 2, from a drawing"}

@@ -10,7 +10,7 @@ from adaface.face.images import load_image
 from adaface.files import write_atomic
 from adaface.mini.evidence.design import Design, some_cells
 from adaface.mini.evidence.pictures import Sheets, grid, models_digest
-from adaface.mini.evidence.real import composed_cells, pack_of
+from adaface.mini.evidence.real import composed_cells, framed, pack_of
 from adaface.mini.evidence.rows import RowSource
 from adaface.pipelines.personalizer import Personalizer
 from adaface.pipelines.stack import Stack
@@ -31,7 +31,8 @@ def show_photo(
     cells = some_cells(1, 1, SCENES, SCENES, design.seed)
     vector = torch.from_numpy(face.id_embedding)[None]
     sheets = Sheets(out / PICTURES, cells.cells, vector, models_digest(base), design.steps)
-    made = composed_cells(cells, pack_of(pixels, face), stack, [Image.fromarray(pixels)], design.seed)
+    pack = pack_of(pixels, face)
+    made = composed_cells(cells, pack, stack, framed(pack), design.seed)
     rows: dict[str, Sequence[Image.Image | None]] = {"the photo, composed": made}
     rows |= {source.name: sheets.get(source) for source in sources}
     sheet = grid([f"{cell.kind}: {cell.prompt}" for cell in cells.cells], rows)

@@ -52,6 +52,13 @@ def pack_of(photo: Pixels, face: Face) -> FacePack:
     )
 
 
+def framed(pack: FacePack) -> list[Image.Image]:
+    """A pack's photos (P,) in FFHQ's frame, as its pictures are drawn."""
+    edge = (WIDE - SIZE) // 2
+    side = slice(edge, edge + SIZE)
+    return [Image.fromarray(one.permute(1, 2, 0).numpy()) for one in pack.images[:, :, side, side]]
+
+
 def images_of(pictures: Tensor) -> list[Image.Image]:
     """Pictures (N, 3, S, S) in -1..1."""
     pixels: NDArray[np.uint8] = (

@@ -140,7 +140,7 @@ class BaseRecipe:
             terms["identity"] = config.identity_weight * self.identity(
                 predicted, rows[shown], self.recognizer
             )
-        if config.drawn_weight and self.recognizer is not None:
+        if config.drawn_weight and config.drawn_pictures and self.recognizer is not None:
             terms |= self.drawn_terms(generator)
         return terms
 
